@@ -1,0 +1,65 @@
+"""What happened, kept for a while, found by subject or by cause."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+
+import msgspec
+
+ENTRIES_MAX = 50_000
+"""Entries a process keeps; the oldest go first."""
+
+ENTRIES_PER_SUBJECT_MAX = 200
+"""Entries kept for one subject: enough for a story, and one noisy subject cannot push out the others."""
+
+SUBJECTS_MAX = 20_000
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One line of a story."""
+
+    wall_s: float
+    process: str
+    subjects: tuple[str, ...]
+    sentence: str
+    cause: str
+
+
+class Journal:
+    """A bounded memory of notes.
+
+    The index by subject is bounded for itself, so the total may be a multiple of ENTRIES_MAX only
+    in references, never in entries.
+    """
+
+    def __init__(self, process: str) -> None:
+        self.process = process
+        self._entries: deque[Entry] = deque(maxlen=ENTRIES_MAX)
+        self._by_subject: OrderedDict[str, deque[Entry]] = OrderedDict()
+
+    def note(self, subjects: tuple[str, ...], sentence: str, *, cause: str, wall_s: float) -> Entry:
+        entry = Entry(wall_s=wall_s, process=self.process, subjects=subjects, sentence=sentence, cause=cause)
+        self._entries.append(entry)
+        for subject in {*subjects, cause}:
+            line = self._by_subject.get(subject)
+            if line is None:
+                line = self._by_subject[subject] = deque(maxlen=ENTRIES_PER_SUBJECT_MAX)
+                if len(self._by_subject) > SUBJECTS_MAX:
+                    self._by_subject.popitem(last=False)
+            line.append(entry)
+        return entry
+
+    def story(self, subject: str) -> list[Entry]:
+        """Everything kept about a task, agent, framework or cause, oldest first."""
+        return list(self._by_subject.get(subject, ()))
+
+    def latest(self, count: int) -> list[Entry]:
+        """The newest entries, oldest first."""
+        return list(self._entries)[-count:] if count > 0 else []
+
+
+def merge(stories: Iterable[Iterable[Entry]]) -> list[Entry]:
+    """Stories of several processes as one, in the order of their clocks, without doubles."""
+    seen = {(e.wall_s, e.process, e.sentence): e for story in stories for e in story}
+    return sorted(seen.values(), key=lambda entry: (entry.wall_s, entry.process))

@@ -1,0 +1,98 @@
+"""The flight recorder: the inputs of a core, bounded, replayable to any moment.
+
+A recording is a chain of segments.  Each begins with the whole state of the core at that moment
+(pickled: it is read only by the program that wrote it, from its own work directory) and goes on with
+every event and the time at which it was decided, one JSON line each.  When a segment is full, a new one begins
+and the oldest is dropped.  Playing a segment again – state, then `decide` and `apply` for every
+line – gives the same facts and effects, since a core depends on nothing else.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from altiplano.engine.core import Core, Decision, Event, Fact
+from altiplano.model.time import Instant
+
+SEGMENT_BYTES_MAX = 4 * 1024 * 1024
+"""Recorded inputs per segment."""
+
+SEGMENTS_MAX = 2
+
+LINE_BYTES_MAX = 64 * 1024
+"""Larger inputs are recorded all the same, but end their segment."""
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a recording: an event, and when it was decided.  `applied` marks a fact of recovery."""
+
+    at: Instant
+    event: msgspec.Raw
+
+
+class Segment:
+    __slots__ = ("lines", "size_bytes", "state")
+
+    def __init__(self, state: bytes) -> None:
+        self.state = state
+        self.lines: list[bytes] = []
+        self.size_bytes = 0
+
+
+class Recorder:
+    """Keeps the last segments in memory; `dump` writes them down when somebody asks or something breaks."""
+
+    def __init__(self, *, enabled: bool = True) -> None:
+        self.enabled = enabled
+        self._segments: deque[Segment] = deque(maxlen=SEGMENTS_MAX)
+        self._encoder = msgspec.json.Encoder()
+
+    def record(self, core: Core[Any], event: Event, at: Instant) -> None:
+        """Write down an input, before it is decided."""
+        if not self.enabled:
+            return
+        if not self._segments or self._segments[-1].size_bytes > SEGMENT_BYTES_MAX:
+            self._segments.append(Segment(pickle.dumps(core, protocol=5)))
+        line = self._encoder.encode(Input(at=at, event=msgspec.Raw(self._encoder.encode(event))))
+        segment = self._segments[-1]
+        segment.lines.append(line)
+        segment.size_bytes += len(line)
+
+    def dump(self) -> bytes:
+        """The recording as one block of bytes, for `play`."""
+        return pickle.dumps([(segment.state, segment.lines) for segment in self._segments], protocol=5)
+
+
+def play(
+    recording: bytes, decoder: Callable[[bytes], Event], *, until: int | None = None
+) -> Iterator[tuple[Core[Any], Event, Decision]]:
+    """Play a recording again, from its oldest state; stops after `until` inputs.
+
+    Yields the core after each input, the event, and what was decided.
+    """
+    segments: list[tuple[bytes, list[bytes]]] = pickle.loads(recording)
+    if not segments:
+        return
+    core: Core[Any] = pickle.loads(segments[0][0])
+    reader = msgspec.json.Decoder(Input)
+    count = 0
+    for _, lines in segments:
+        for line in lines:
+            if until is not None and count >= until:
+                return
+            entry = reader.decode(line)
+            event = decoder(bytes(entry.event))
+            decision = core.decide(event, entry.at)
+            apply_all(core, decision.facts)
+            count += 1
+            yield core, event, decision
+
+
+def apply_all(core: Core[Any], facts: tuple[Fact, ...]) -> None:
+    for fact in facts:
+        core.apply(fact)
