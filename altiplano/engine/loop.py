@@ -228,12 +228,5 @@ class Engine(Generic[E]):
             self.statistics.compactions += 1
         self._since_snapshot = 0
 
-    "COMPACT_AFTER_RECORDS",
-    "EVENTS_MAX",
-    "EVENTS_PER_SLICE",
-    "Engine",
-    "InboxFull",
-    "LogFailed",
-    "Statistics",
-    "Wake",
-]
+    ("COMPACT_AFTER_RECORDS",)
+    ("EVENTS_MAX",)
