@@ -1,0 +1,145 @@
+"""Files of sandboxes on the disks of this machine; every call runs on a thread.
+
+What a task left in its sandbox is not to be trusted: only ordinary files are read (a pipe would
+hold the thread for ever), and removing a tree follows no link out of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import grp
+import os
+import pwd
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from altiplano.ports.files import READ_BYTES_MAX, FileInfo, FilesFailed
+
+SANDBOX_MODE = 0o750
+PARENT_MODE = 0o755
+
+T = TypeVar("T")
+
+
+class LocalFiles:
+    """The file system."""
+
+    async def make_sandbox(self, path: str, user: str | None, links: Sequence[tuple[str, str]]) -> None:
+        await _run(f"make the sandbox {path}", lambda: _make_sandbox(path, user, links))
+
+    async def browse(self, path: str) -> Sequence[FileInfo]:
+        return await _run(f"list {path}", lambda: _browse(path))
+
+    async def read(self, path: str, offset: int, length: int) -> bytes:
+        if offset < 0 or length < 0:
+            raise FilesFailed(f"cannot read {path}: offset {offset} and length {length} must not be negative")
+        return await _run(f"read {path}", lambda: _read(path, offset, min(length, READ_BYTES_MAX)))
+
+    async def size(self, path: str) -> int:
+        return await _run(f"look at {path}", lambda: os.stat(path).st_size)
+
+    async def remove(self, path: str) -> None:
+        await _run(f"remove {path}", lambda: _remove(path))
+
+
+async def _run(what: str, work: Callable[[], T]) -> T:
+    with _failing(what):
+        return await asyncio.to_thread(work)
+
+
+@contextlib.contextmanager
+def _failing(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FilesFailed(f"cannot {what}: {error.strerror or error}") from error
+    except KeyError as error:
+        raise FilesFailed(f"cannot {what}: this machine has no such user: {error.args[0]}") from error
+    except ValueError as error:
+        raise FilesFailed(f"cannot {what}: {error}") from error
+
+
+def _make_sandbox(path: str, user: str | None, links: Sequence[tuple[str, str]]) -> None:
+    owner = pwd.getpwnam(user) if user is not None else None
+    os.makedirs(os.path.dirname(path), mode=PARENT_MODE, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, SANDBOX_MODE)
+    os.chmod(path, SANDBOX_MODE)
+    if owner is not None:
+        os.chown(path, owner.pw_uid, owner.pw_gid)
+    for name, target in links:
+        _link(os.path.join(path, name), target)
+
+
+def _link(name: str, target: str) -> None:
+    """Point a link to `target`, replacing an older link in one step: readers find one or the other."""
+    fresh = f"{name}.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(fresh)
+    os.symlink(target, fresh)
+    os.rename(fresh, name)
+
+
+def _browse(path: str) -> list[FileInfo]:
+    if not stat.S_ISDIR(os.stat(path).st_mode):
+        return [_info(path)]
+    entries = []
+    for name in sorted(os.listdir(path)):
+        # A file may go while the directory is read.
+        with contextlib.suppress(FileNotFoundError):
+            entries.append(_info(os.path.join(path, name)))
+    return entries
+
+
+def _info(path: str) -> FileInfo:
+    found = os.lstat(path)
+    return FileInfo(
+        path=path,
+        nlink=found.st_nlink,
+        size=found.st_size,
+        mtime_s=found.st_mtime,
+        mode=stat.filemode(found.st_mode),
+        uid=_user_name(found.st_uid),
+        gid=_group_name(found.st_gid),
+    )
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _group_name(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def _read(path: str, offset: int, length: int) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is not an ordinary file")
+        return os.pread(descriptor, length, offset)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            # A task that still writes may add a file behind the walk; what is gone already is no error.
+            shutil.rmtree(path, onerror=_unless_gone)
+        else:
+            os.unlink(path)
+
+
+def _unless_gone(function: object, path: str, info: tuple[type[BaseException], BaseException, object]) -> None:
+    if not isinstance(info[1], FileNotFoundError):
+        raise info[1]
