@@ -26,7 +26,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="m"
 class TaskReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A task that an agent has, as it reports it when it connects.
 
-    `task` is the TaskInfo as it was launched, with `allocation_info` filled in.  `state` is the newest state, `status_state` and
+    `task` is the TaskInfo as launched, `allocation_info` filled in; `state` the newest state; `status_state` and
     `status_uuid` tell the oldest update that the scheduler has not acknowledged.
     """
 

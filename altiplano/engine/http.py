@@ -1,0 +1,269 @@
+"""HTTP for the APIs: a uvicorn server inside our event loop, and what bare ASGI callables need.
+
+The v1 APIs are bare ASGI callables because a framework around them would cost more than they do
+themselves.  Everything a peer can make long has a limit here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import gzip
+import socket as sockets
+import zlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from typing import Any
+from urllib.parse import parse_qsl
+
+import uvicorn
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
+
+BODY_BYTES_MAX = 16 * 1024 * 1024
+"""Size of a request's body, also after decompression."""
+
+BODY_SECONDS_MAX = 60.0
+"""Time in which a body must have arrived."""
+
+GZIP_FROM_BYTES = 1024
+"""Answers from this size on are compressed for clients that accept it."""
+
+LINK_MESSAGE_BYTES_MAX = 32 * 1024 * 1024
+CONNECTIONS_MAX = 65_536
+KEEP_ALIVE_S = 75
+STOP_SECONDS_MAX = 3.0
+
+
+class CannotListen(Exception):
+    """The address cannot be bound; the text says why and what to do."""
+
+
+class Refusal(Exception):
+    """A request that is refused: the status and a sentence for the caller."""
+
+    def __init__(self, status: int, sentence: str, headers: Headers = ()) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
+        self.headers = headers
+
+
+def listen(host: str, port: int, *, backlog: int = 4096) -> sockets.socket:
+    """A listening socket; port 0 takes a free one.  Raises CannotListen with a sentence."""
+    try:
+        family = sockets.getaddrinfo(host, port, type=sockets.SOCK_STREAM)[0][0]
+        listener = sockets.socket(family, sockets.SOCK_STREAM)
+        listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(backlog)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CannotListen(
+                f"port {port} of {host} is in use by another process: end that process, "
+                "or choose another port with --port"
+            ) from error
+        if error.errno == errno.EACCES:
+            raise CannotListen(f"port {port} needs more rights than this user has: choose one above 1023") from error
+        raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+    listener.setblocking(False)
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves signals to the process it lives in."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class HttpServer:
+    """Serves one ASGI application in the running event loop."""
+
+    def __init__(self, app: App, *, host: str, port: int, listener: sockets.socket | None = None) -> None:
+        """`listener` is a socket from `listen`; without one the loop binds `host` and `port` itself."""
+        config = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            http="httptools",
+            ws="websockets-sansio",
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            ws_per_message_deflate=False,
+            ws_max_size=LINK_MESSAGE_BYTES_MAX,
+            ws_ping_interval=None,
+            ws_ping_timeout=None,
+            limit_concurrency=CONNECTIONS_MAX,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=1,
+            h11_max_incomplete_event_size=64 * 1024,
+        )
+        self._server = _Server(config)
+        self._listener = listener
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Return when requests are served."""
+        listeners = None if self._listener is None else [self._listener]
+        self._task = asyncio.create_task(self._server.serve(sockets=listeners))
+        while not self._server.started:
+            if self._task.done():
+                self._task.result()
+                raise CannotListen("the HTTP server ended before it had started")
+            await asyncio.sleep(0.001)
+
+    async def wait(self) -> None:
+        """Return when the server has ended."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def stop(self) -> None:
+        """Close all connections and return; streams that do not end by themselves are cut."""
+        self._server.should_exit = True
+        if self._task is None:
+            return
+        try:
+            async with asyncio.timeout(STOP_SECONDS_MAX):
+                await asyncio.shield(self._task)
+        except TimeoutError:
+            self._server.force_exit = True
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first value of a request header (`name` in lower case), None without one."""
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None
+
+
+def query(scope: Scope) -> dict[str, str]:
+    """The parameters of the query string; the last of equal names wins."""
+    raw: bytes = scope.get("query_string", b"")
+    return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True)) if raw else {}
+
+
+def accepts(accept: str | None, media_type: str) -> bool:
+    """Whether an Accept header allows a media type: as itself, `type/*` or `*/*`, unless its q is 0."""
+    if accept is None:
+        return True
+    wanted = (media_type, media_type.split("/", 1)[0] + "/*", "*/*")
+    for part in accept.split(","):
+        name, *parameters = (p.strip().lower() for p in part.split(";"))
+        if name in wanted:
+            return not any(p.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000") for p in parameters)
+    return False
+
+
+async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int = BODY_BYTES_MAX) -> bytes:
+    """The body of a request, decompressed if it came with gzip.
+
+    Raises Refusal: 413 beyond the limit, 408 when it takes too long, 415 for another encoding.
+    """
+    try:
+        async with asyncio.timeout(BODY_SECONDS_MAX):
+            body = await _collect(receive, limit_bytes)
+    except TimeoutError:
+        raise Refusal(408, f"the body did not arrive within {BODY_SECONDS_MAX:g} seconds") from None
+    encoding = header(scope, b"content-encoding")
+    if encoding in (None, "", "identity"):
+        return body
+    if encoding != "gzip":
+        raise Refusal(415, f"Content-Encoding '{encoding}' is not known here: send the body plain or with gzip")
+    return gunzip(body, limit_bytes)
+
+
+async def _collect(receive: Receive, limit_bytes: int) -> bytes:
+    message = await receive()
+    if not message.get("more_body") and message["type"] == "http.request":
+        body: bytes = message.get("body", b"")
+        if len(body) > limit_bytes:
+            raise _too_large(limit_bytes)
+        return body
+    parts, size = [], 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise Refusal(400, "the connection closed before the body had arrived")
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit_bytes:
+            raise _too_large(limit_bytes)
+        parts.append(part)
+        if not message.get("more_body"):
+            return b"".join(parts)
+        message = await receive()
+
+
+def gunzip(data: bytes, limit_bytes: int) -> bytes:
+    """Decompress, refusing more than `limit_bytes` of result (Refusal 413) and broken data (400)."""
+    engine = zlib.decompressobj(wbits=31)
+    try:
+        out = engine.decompress(data, limit_bytes + 1)
+    except zlib.error as error:
+        raise Refusal(400, f"the body is not valid gzip: {error}") from None
+    if len(out) > limit_bytes or engine.unconsumed_tail:
+        raise _too_large(limit_bytes)
+    if not engine.eof:
+        raise Refusal(400, "the body is not valid gzip: it ends too early")
+    return out
+
+
+def _too_large(limit_bytes: int) -> Refusal:
+    return Refusal(413, f"the body is longer than {limit_bytes} bytes, the limit of one request")
+
+
+async def respond(
+    send: Send,
+    status: int,
+    body: bytes = b"",
+    *,
+    content_type: str | None = None,
+    headers: Headers = (),
+    scope: Scope | None = None,
+) -> None:
+    """Send a whole answer; compressed if it is large and `scope` (the request) says that the client takes gzip."""
+    out: list[tuple[bytes, bytes]] = list(headers)
+    if content_type is not None:
+        out.append((b"content-type", content_type.encode("latin-1")))
+    if scope is not None and len(body) >= GZIP_FROM_BYTES and "gzip" in (header(scope, b"accept-encoding") or ""):
+        body = await asyncio.to_thread(gzip.compress, body, 5) if len(body) > 256 * 1024 else gzip.compress(body, 5)
+        out.append((b"content-encoding", b"gzip"))
+        out.append((b"vary", b"accept-encoding"))
+    if status not in (204, 304):
+        out.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": out})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def respond_text(send: Send, status: int, sentence: str, *, headers: Headers = ()) -> None:
+    """Send a sentence as plain text."""
+    await respond(send, status, sentence.encode(), content_type="text/plain; charset=utf-8", headers=headers)
+
+
+async def refuse(send: Send, refusal: Refusal) -> None:
+    """Answer with a refusal."""
+    await respond_text(send, refusal.status, refusal.sentence, headers=refusal.headers)
+
+
+def host_of(text: str) -> str:
+    """The host of a `Host` header or authority, without port and in lower case."""
+    text = text.strip().lower()
+    if text.startswith("["):
+        return text[: text.find("]") + 1]
+    return text.rsplit(":", 1)[0] if ":" in text else text
+
+
+Routes = Mapping[str, App]
