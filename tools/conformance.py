@@ -1,0 +1,87 @@
+"""Runs the Mesos v1 conformance suite against this checkout.
+
+`tests/conformance-passing.txt` lists what must pass, one test a line, and the skips that are allowed,
+each with its reason.  Fewer passes than listed fail the run, and so does any other skip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SUITE = ROOT / "tests" / "conformance"
+LIST = ROOT / "tests" / "conformance-passing.txt"
+ADAPTER = ROOT / "tests" / "conformance.toml"
+
+
+def listed() -> tuple[set[str], dict[str, str]]:
+    """Tests that must pass, and tests that may be skipped with the reason."""
+    must, may_skip = set(), {}
+    for line in LIST.read_text().splitlines():
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("skip "):
+            name, _, reason = line.removeprefix("skip ").partition("  # ")
+            may_skip[name.strip()] = reason
+        else:
+            must.add(line)
+    return must, may_skip
+
+
+def outcomes(report: Path) -> dict[str, str]:
+    """Test id -> passed, failed or skipped."""
+    result = {}
+    for case in ElementTree.parse(report).getroot().iter("testcase"):
+        module = (case.get("classname") or "").rsplit(".", 1)[-1]
+        name = f"{module}::{case.get('name')}"
+        if case.find("failure") is not None or case.find("error") is not None:
+            result[name] = "failed"
+        elif case.find("skipped") is not None:
+            result[name] = "skipped"
+        else:
+            result[name] = "passed"
+    return result
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="run the conformance suite")
+    parser.add_argument("--everything", action="store_true", help="also tests that are not listed; only reports")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("words", nargs="*", help="more words for pytest, such as -k offers")
+    arguments, more = parser.parse_known_args()
+    must, may_skip = listed()
+    wanted = [] if arguments.everything else sorted(f"tests/{n.replace('::', '.py::', 1)}" for n in must | may_skip.keys())
+    with tempfile.TemporaryDirectory() as directory:
+        report = Path(directory) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", "--no-header", "--sut", f"cmd:{ADAPTER}", f"--junitxml={report}"]
+        command += ["--timeout", "90", "-n", str(arguments.jobs), "--dist", "loadscope", *arguments.words, *more, *wanted]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("ALTIPLANO_")}
+        subprocess.run(command, cwd=SUITE, env=environment, check=False)
+        found = outcomes(report) if report.exists() else {}
+    passed = {name for name, outcome in found.items() if outcome == "passed"}
+    failed = {name for name, outcome in found.items() if outcome == "failed"}
+    skipped = {name for name, outcome in found.items() if outcome == "skipped"}
+    print(f"conformance: {len(passed)} passed, {len(skipped)} skipped, {len(failed)} failed; listed {len(must)}")
+    if arguments.everything:
+        for name in sorted(passed - must):
+            print("passes and is not listed:", name)
+        for name in sorted(must - passed):
+            print("listed and does not pass:", name)
+        return 0
+    if more or arguments.words:
+        return 1 if failed else 0
+    bad = sorted(must - passed) + sorted(skipped - may_skip.keys() - must)
+    for name in bad:
+        print(f"must pass, and is {found.get(name, 'missing')}: {name}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
