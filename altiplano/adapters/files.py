@@ -56,14 +56,12 @@ def _failing(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise FilesFailed(f"cannot {what}: {error.strerror or error}") from error
-    except KeyError as error:
-        raise FilesFailed(f"cannot {what}: this machine has no such user: {error.args[0]}") from error
     except ValueError as error:
         raise FilesFailed(f"cannot {what}: {error}") from error
 
 
 def _make_sandbox(path: str, user: str | None, links: Sequence[tuple[str, str]]) -> None:
-    owner = pwd.getpwnam(user) if user is not None else None
+    owner = _owner(user) if user is not None else None
     os.makedirs(os.path.dirname(path), mode=PARENT_MODE, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, SANDBOX_MODE)
@@ -72,6 +70,13 @@ def _make_sandbox(path: str, user: str | None, links: Sequence[tuple[str, str]])
         os.chown(path, owner.pw_uid, owner.pw_gid)
     for name, target in links:
         _link(os.path.join(path, name), target)
+
+
+def _owner(user: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(user)
+    except KeyError:
+        raise ValueError(f"this machine has no such user: {user}") from None
 
 
 def _link(name: str, target: str) -> None:
