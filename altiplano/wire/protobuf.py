@@ -25,7 +25,10 @@ M = TypeVar("M", bound=Message)
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 _WIRE_TYPE: Mapping[Kind, int] = {Kind.DOUBLE: FIXED64, Kind.STRING: LENGTH, Kind.BYTES: LENGTH, Kind.MESSAGE: LENGTH}
+# Below this, lengths and numbers come ready-made out of a table.
 _SHORT = 256
+# Up to so many comparisons in a row are as fast as a choice by halves.
+_LINEAR_MAX = 5
 
 
 class Unusual(Exception):
@@ -49,7 +52,7 @@ def decode(message: type[M], data: bytes) -> M:
     try:
         result: M = _decoder(message)(data, 0, len(data))
         return result
-    except (Unusual, IndexError, struct.error, UnicodeDecodeError, ValueError, RecursionError):
+    except (Unusual, IndexError, TypeError, ValueError, struct.error, RecursionError):
         return protobuf_careful.decode(message, data)
 
 
@@ -136,7 +139,8 @@ _VARINTS = tuple(varint(value) for value in range(_SHORT))
 
 
 def _tag(field: Field) -> int:
-    return field.number << 3 | _WIRE_TYPE.get(field.kind, VARINT)
+    wire_type = LENGTH if field.label is Label.MAP else _WIRE_TYPE.get(field.kind, VARINT)
+    return field.number << 3 | wire_type
 
 
 class _Writer:
@@ -147,6 +151,7 @@ class _Writer:
         self.fields = shape.fields_of(message)
         self.names: dict[str, Any] = {}
         self.lines: list[str] = []
+        self.depth = 0
 
     def line(self, depth: int, text: str) -> None:
         self.lines.append("    " * depth + text)
@@ -248,6 +253,12 @@ def _entry_encoder(field: Field) -> Callable[[str, Any], bytes]:
 
 
 class _Decoder(_Writer):
+    """Writes a loop over the fields of one message.
+
+    What is found goes into a dictionary, since most fields of most messages are absent, and the message class itself
+    knows their defaults and misses what is required (a TypeError).
+    """
+
     def source(self) -> str:
         self.names |= {
             "rest": rest,
@@ -258,36 +269,23 @@ class _Decoder(_Writer):
         }
         self.line(0, "def codec(data, pos, end):")
         self._short_text()
-        unset = [f"f{field.number} = " for field in self.fields if not self._has_default(field)]
-        if unset:
-            self.line(1, "".join(unset) + "None")
-        for field in self.fields:
-            if self._has_default(field):
-                self.names[f"DEFAULT{field.number}"] = field.default
-                self.line(1, f"f{field.number} = DEFAULT{field.number}")
+        gathered = [field for field in self.fields if field.label in (Label.REPEATED, Label.MAP)]
+        if gathered:
+            self.line(1, "".join(f"f{field.number} = " for field in gathered) + "None")
+        self.line(1, "found = {}")
         self.line(1, "while pos < end:")
         self.line(2, "tag = data[pos]")
         self.line(2, "pos += 1")
         self.line(2, "if tag > 127:")
         self.line(3, "tag, pos = rest(data, pos, tag)")
-        word = "if"
-        for field in self.fields:
-            self.line(2, f"{word} tag == {field.number << 3 | LENGTH if field.label is Label.MAP else _tag(field)}:")
-            self._field(field)
-            word = "elif"
-            if field.label is Label.REPEATED and _tag(field) & 7 != LENGTH:
-                self.line(2, f"elif tag == {field.number << 3 | LENGTH}:")
-                self.line(3, "raise Unusual  # packed, which proto2 encoders do only when told to")
-        if self.fields:
-            self.line(2, "else:")
-        self.line(3 if self.fields else 2, "pos = skip(data, pos, tag, end)")
+        self._choice(2, sorted(self.fields, key=_tag))
         self.line(1, "if pos != end:")
         self.line(2, "raise Unusual")
-        required = [field for field in self.fields if field.label is Label.REQUIRED]
-        if required:
-            self.line(1, "if " + " or ".join(f"f{field.number} is None" for field in required) + ":")
-            self.line(2, "raise Unusual")
-        self.line(1, "return Message(" + ", ".join(self._argument(field) for field in self.fields) + ")")
+        for field in gathered:
+            self.line(1, f"if f{field.number} is not None:")
+            made = f"tuple(f{field.number})" if field.label is Label.REPEATED else f"f{field.number}"
+            self.line(2, f"found['{field.name}'] = {made}")
+        self.line(1, "return Message(**found)")
         return "\n".join(self.lines)
 
     def _short_text(self) -> None:
@@ -298,56 +296,63 @@ class _Decoder(_Writer):
         self.line(1, f"if pos + 2 <= end and data[pos] == {_tag(field)} and data[pos + 1] == end - pos - 2 < 128:")
         self.line(2, f"return Message({field.name}=data[pos + 2:end].decode())")
 
-    def _has_default(self, field: Field) -> bool:
-        return field.default is not None and field.label is Label.OPTIONAL
-
-    def _argument(self, field: Field) -> str:
-        value = f"f{field.number}"
-        match field.label:
-            case Label.REPEATED:
-                value = f"() if {value} is None else tuple({value})"
-            case Label.MAP:
-                value = f"{{}} if {value} is None else {value}"
-            case Label.OPTIONAL | Label.REQUIRED:
-                pass
-        return f"{field.name}={value}"
+    def _choice(self, depth: int, fields: list[Field]) -> None:
+        """Finds the field of a tag by halves: messages have up to fifty fields."""
+        if len(fields) > _LINEAR_MAX:
+            half = len(fields) // 2
+            self.line(depth, f"if tag < {_tag(fields[half]) & ~7}:")
+            self._choice(depth + 1, fields[:half])
+            self.line(depth, "else:")
+            self._choice(depth + 1, fields[half:])
+            return
+        word = "if"
+        for field in fields:
+            self.line(depth, f"{word} tag == {_tag(field)}:")
+            self.depth = depth + 1
+            self._field(field)
+            word = "elif"
+            if field.label is Label.REPEATED and _tag(field) & 7 != LENGTH:
+                self.line(depth, f"elif tag == {field.number << 3 | LENGTH}:")
+                self.line(depth + 1, "raise Unusual  # packed, which proto2 encoders do only when told to")
+        if fields:
+            self.line(depth, "else:")
+        self.line(depth + 1 if fields else depth, "pos = skip(data, pos, tag, end)")
 
     def _field(self, field: Field) -> None:
         name = f"f{field.number}"
+        add = self._at
         if field.label is Label.MAP:
             self.names[f"entry{field.number}"] = _entry_decoder(field)
             self._length()
-            self.line(3, f"if {name} is None:")
-            self.line(4, f"{name} = {{}}")
-            self.line(3, f"k, v = entry{field.number}(data, pos, stop)")
-            self.line(3, f"{name}[k] = v")
-            self.line(3, "pos = stop")
+            add(0, f"if {name} is None:")
+            add(1, f"{name} = {{}}")
+            add(0, f"k, v = entry{field.number}(data, pos, stop)")
+            add(0, f"{name}[k] = v")
+            add(0, "pos = stop")
             return
         repeated = field.label is Label.REPEATED
         if field.kind is Kind.MESSAGE and not repeated:
-            self.line(3, f"if {name} is not None:")
-            self.line(4, "raise Unusual  # a second occurrence is merged into the first")
+            add(0, f"if '{field.name}' in found:")
+            add(1, "raise Unusual  # a second occurrence is merged into the first")
         expression = self._value(field)
-        store = name
         if repeated:
-            self.line(3, f"if {name} is None:")
-            self.line(4, f"{name} = []")
-            store = "v"
+            add(0, f"if {name} is None:")
+            add(1, f"{name} = []")
+        store = f"{name}.append(%s)" if repeated else f"found['{field.name}'] = %s"
         if field.kind is Kind.ENUM:
-            self.line(3, f"v = {expression}")
-            self.line(3, "if v is not None:")
-            self.line(4, f"{name}.append(v)" if repeated else f"{name} = v")
+            add(0, f"v = {expression}")
+            add(0, "if v is not None:")
+            add(1, store % "v")
         else:
-            self.line(3, f"{store} = {expression}")
-            if repeated:
-                self.line(3, f"{name}.append(v)")
+            add(0, store % expression)
         if _tag(field) & 7 == LENGTH:
-            self.line(3, "pos = stop")
+            add(0, "pos = stop")
         if field.kind is Kind.DOUBLE:
-            self.line(3, "pos += 8")
+            add(0, "pos += 8")
         if field.group is not None:
-            others = [o for o in self.fields if o.group == field.group and o is not field]
-            self.line(3, " = ".join(f"f{other.number}" for other in others) + " = None")
+            for other in self.fields:
+                if other.group == field.group and other is not field:
+                    add(0, f"found.pop('{other.name}', None)")
 
     def _value(self, field: Field) -> str:
         """Writes what reads one value, and returns the expression for it."""
@@ -386,17 +391,20 @@ class _Decoder(_Writer):
 
     def _length(self) -> None:
         self._varint("")
-        self.line(3, "stop = pos + n")
-        self.line(3, "if stop > end:")
-        self.line(4, "raise Unusual")
+        self._at(0, "stop = pos + n")
+        self._at(0, "if stop > end:")
+        self._at(1, "raise Unusual")
 
     def _varint(self, long: str) -> None:
-        self.line(3, "n = data[pos]")
-        self.line(3, "pos += 1")
-        self.line(3, "if n > 127:")
-        self.line(4, "n, pos = rest(data, pos, n)")
+        self._at(0, "n = data[pos]")
+        self._at(0, "pos += 1")
+        self._at(0, "if n > 127:")
+        self._at(1, "n, pos = rest(data, pos, n)")
         if long:
-            self.line(4, long)
+            self._at(1, long)
+
+    def _at(self, deeper: int, text: str) -> None:
+        self.line(self.depth + deeper, text)
 
 
 def _entry_decoder(field: Field) -> Callable[[bytes, int, int], tuple[str, Any]]:
