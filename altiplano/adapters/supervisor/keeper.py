@@ -1,0 +1,115 @@
+"""The process above the supervisor: it inherits the tasks of one that died and starts the next.
+
+It never writes a file.  The zombie of a task is the durable record until the
+supervisor, which asks for its status, has written it down and tells the keeper
+to reap.  Requests come through a pipe, one line each:
+
+    look PID   -> "STATUS CPU_S PEAK_BYTES" | "alive" | "alien" (not a child of the keeper)
+    reap PID   -> "reaped" | "alien"
+    leave      -> the next end of the supervisor is the end of the keeper as well
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from altiplano.adapters.supervisor import crash, processes
+
+RESTARTS_QUICK_MAX = 8
+"""So many restarts come at once; later ones wait, lest a broken supervisor eat a processor."""
+RESTART_WAIT_S = 0.5
+QUICK_S = 10.0
+
+
+def main(arguments: list[str]) -> None:
+    """`keeper.py STATE_DIR AGENT_KEY LOCK_FD LISTEN_FD MODE`.
+
+    MODE: `fresh`: detach from the starter first.  `heir`: this process was the
+    supervisor, its tasks are our children.
+    """
+    state, agent_key, lock, listener, mode = arguments
+    if mode == "fresh":
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+    os.chdir("/")
+    os.umask(0o022)
+    processes.become_subreaper("altiplano-keep")
+    crash.at("keeper.started")
+    keeper = Keeper([state, agent_key, lock, listener])
+    heir = mode == "heir"
+    started: list[float] = []
+    while not keeper.leaving:
+        started = [moment for moment in started if time.monotonic() - moment < QUICK_S]
+        if len(started) >= RESTARTS_QUICK_MAX:
+            time.sleep(RESTART_WAIT_S)
+        started.append(time.monotonic())
+        keeper.serve_one(heir)
+        heir = True  # whatever the dead supervisor had started is ours now
+
+
+class Keeper:
+    """One supervisor after the other."""
+
+    def __init__(self, place: list[str]) -> None:
+        self.place = place
+        self.leaving = False
+
+    def serve_one(self, heir: bool) -> None:
+        """Start a supervisor and serve it until it ends."""
+        requests, requests_in = os.pipe()
+        answers_out, answers = os.pipe()
+        for descriptor in (requests_in, answers_out):
+            os.set_inheritable(descriptor, True)
+        pid = os.posix_spawn(
+            sys.executable,
+            interpreter("server", *self.place, str(requests_in), str(answers_out), "heir" if heir else "fresh"),
+            {**os.environ, "ALTIPLANO_SUPERVISOR": self.place[0]},
+            setsid=True,
+        )
+        os.close(requests_in)
+        os.close(answers_out)
+        crash.at("keeper.after_spawn")
+        rest = b""
+        while part := os.read(requests, 65_536):
+            *lines, rest = (rest + part).split(b"\n")
+            for line in lines:
+                answer = self._answer(line.decode())
+                if answer:
+                    try:
+                        os.write(answers, answer.encode() + b"\n")
+                    except BrokenPipeError:
+                        break  # it died while asking; the reader sees the end
+        os.close(requests)
+        os.close(answers)
+        os.waitpid(pid, 0)
+        crash.at("keeper.supervisor_reaped")
+
+    def _answer(self, line: str) -> str:
+        verb, _, number = line.partition(" ")
+        if verb == "leave":
+            self.leaving = True
+            return ""
+        if verb == "look":
+            crash.at("keeper.before_look")
+            try:
+                ended = processes.look(int(number))
+            except ChildProcessError:
+                return "alien"
+            return "alive" if ended is None else f"{ended.status} {ended.cpu_s} {ended.peak_bytes}"
+        crash.at("keeper.before_reap")
+        answer = "reaped" if processes.reap(int(number)) else "alien"
+        crash.at("keeper.after_reap")
+        return answer
+
+
+def interpreter(module: str, *arguments: str) -> list[str]:
+    """The command line of one of our processes: isolated, without site-packages, small."""
+    root = __file__.rsplit("/altiplano/", 1)[0]
+    code = (
+        f"import sys; sys.path.append({root!r}); "
+        f"from altiplano.adapters.supervisor import {module}; {module}.main(sys.argv[1:])"
+    )
+    return [sys.executable, "-I", "-S", "-c", code, *arguments]
