@@ -14,6 +14,7 @@ ENTRIES_PER_SUBJECT_MAX = 200
 """Entries kept for one subject: enough for a story, and one noisy subject cannot push out the others."""
 
 SUBJECTS_MAX = 20_000
+"""Subjects with a story; the one that nothing was told of for the longest time goes first."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -41,12 +42,14 @@ class Journal:
     def note(self, subjects: tuple[str, ...], sentence: str, *, cause: str, wall_s: float) -> Entry:
         entry = Entry(wall_s=wall_s, process=self.process, subjects=subjects, sentence=sentence, cause=cause)
         self._entries.append(entry)
-        for subject in {*subjects, cause}:
+        for subject in dict.fromkeys((*subjects, cause)):
             line = self._by_subject.get(subject)
             if line is None:
                 line = self._by_subject[subject] = deque(maxlen=ENTRIES_PER_SUBJECT_MAX)
                 if len(self._by_subject) > SUBJECTS_MAX:
                     self._by_subject.popitem(last=False)
+            else:
+                self._by_subject.move_to_end(subject)
             line.append(entry)
         return entry
 

@@ -30,7 +30,7 @@ EVENTS_PER_SLICE = 64
 """Events decided before the event loop gets a turn: a few milliseconds."""
 
 COMPACT_AFTER_RECORDS = 20_000
-"""Records since the last snapshot after which the log is compacted, if that halves it at least."""
+"""Records since the last snapshot after which the log is compacted, unless the snapshot itself had more."""
 
 E = TypeVar("E", bound=Event)
 
@@ -98,6 +98,7 @@ class Engine(Generic[E]):
         self._ring = asyncio.Event()
         self._position = 0
         self._since_snapshot = 0
+        self._snapshot_facts = 0
         self._wakes = itertools.count(1)
 
     async def recover(self) -> int:
@@ -220,13 +221,11 @@ class Engine(Generic[E]):
         self._ring.set()
 
     def _maybe_compact(self) -> None:
-        if self._since_snapshot < COMPACT_AFTER_RECORDS:
+        """Compact once as many records were added as the snapshot holds: each is then rewritten once on average."""
+        if self._since_snapshot < max(COMPACT_AFTER_RECORDS, self._snapshot_facts):
             return
         facts = list(self.core.summary())
-        if len(facts) * 2 < self._since_snapshot:
-            self._log.compact(self._codec.snapshot(facts), self._position)
-            self.statistics.compactions += 1
+        self._log.compact(self._codec.snapshot(facts), self._position)
+        self._snapshot_facts = len(facts)
         self._since_snapshot = 0
-
-    ("COMPACT_AFTER_RECORDS",)
-    ("EVENTS_MAX",)
+        self.statistics.compactions += 1

@@ -20,16 +20,13 @@ from altiplano.engine.core import Core, Decision, Event, Fact
 from altiplano.model.time import Instant
 
 SEGMENT_BYTES_MAX = 4 * 1024 * 1024
-"""Recorded inputs per segment."""
+"""Recorded inputs per segment; the input that crosses it is still in."""
 
 SEGMENTS_MAX = 2
 
-LINE_BYTES_MAX = 64 * 1024
-"""Larger inputs are recorded all the same, but end their segment."""
-
 
 class Input(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a recording: an event, and when it was decided.  `applied` marks a fact of recovery."""
+    """One line of a recording: an event, and when it was decided."""
 
     at: Instant
     event: msgspec.Raw
@@ -70,10 +67,11 @@ class Recorder:
 
 def play(
     recording: bytes, decoder: Callable[[bytes], Event], *, until: int | None = None
-) -> Iterator[tuple[Core[Any], Event, Decision]]:
+) -> Iterator[tuple[Core[Any], Event, Decision | Exception]]:
     """Play a recording again, from its oldest state; stops after `until` inputs.
 
-    Yields the core after each input, the event, and what was decided.
+    Yields the core after each input, the event, and what was decided: an exception where deciding
+    failed, as it did then, and the recording goes on behind it as the process did.
     """
     segments: list[tuple[bytes, list[bytes]]] = pickle.loads(recording)
     if not segments:
@@ -87,9 +85,13 @@ def play(
                 return
             entry = reader.decode(line)
             event = decoder(bytes(entry.event))
-            decision = core.decide(event, entry.at)
-            apply_all(core, decision.facts)
             count += 1
+            try:
+                decision = core.decide(event, entry.at)
+            except Exception as error:
+                yield core, event, error
+                continue
+            apply_all(core, decision.facts)
             yield core, event, decision
 
 

@@ -6,7 +6,8 @@ own version and the one before; a newer record is refused with a sentence, never
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
 from typing import Any, Generic, TypeVar
@@ -55,12 +56,21 @@ class FactCodec(Generic[F]):
         return None if upgraded is None else msgspec.convert(upgraded, self._union)
 
     def snapshot(self, facts: Iterable[F]) -> bytes:
-        """All facts in one block: their records, one a line."""
-        return b"\n".join(self.encode(fact) for fact in facts)
+        """All facts in one block: each record behind its length, since what clients wrote may hold line ends."""
+        return b"".join(b"%d:%b" % (len(record), record) for record in map(self.encode, facts))
 
     def recover(self, snapshot: bytes | None, records: Sequence[bytes]) -> Iterable[F]:
         """The facts of a snapshot and of the records after it, in order."""
-        for record in [*(snapshot.split(b"\n") if snapshot else ()), *records]:
+        for record in itertools.chain(_unpack(snapshot or b""), records):
             fact = self.decode(record)
             if fact is not None:
                 yield fact
+
+
+def _unpack(snapshot: bytes) -> Iterator[bytes]:
+    start = 0
+    while start < len(snapshot):
+        colon = snapshot.index(b":", start)
+        end = colon + 1 + int(snapshot[start:colon])
+        yield snapshot[colon + 1 : end]
+        start = end
