@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import socket
 import threading
 from collections.abc import Callable, Coroutine
@@ -87,7 +88,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self.call_soon(callback, *args, context=context)
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> NoReturn:  # type: ignore[override]
-        name = getattr(func, "__qualname__", repr(func))
+        # `asyncio.to_thread` wraps what it was given: context first, then the function.
+        wanted = func.args[0] if isinstance(func, functools.partial) and func.args else func
+        name = getattr(wanted, "__qualname__", repr(wanted))
         raise NotSimulated(f"{name} was to run on a thread: in a simulation its port needs a twin")
 
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> list[Any]:

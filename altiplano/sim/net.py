@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,8 @@ class Transport(asyncio.Transport):
         self._closing = False
         self._ended = False
         self._reading = True
-        self._inbound: list[bytes | None] = []
+        self._on_way: deque[bytes | None] = deque()
+        self._inbound: deque[bytes | None] = deque()
         self._last_arrival_s = 0.0
         self._on_way_bytes = 0
         self._paused_writer = False
@@ -128,13 +130,15 @@ class Transport(asyncio.Transport):
         self._on_way_bytes += size
         # No piece overtakes another of its direction.
         self._last_arrival_s = max(self._last_arrival_s, self._loop.time() + path.delay_s())
-        self._loop.call_at(self._last_arrival_s, self._arrive, piece, size)
+        # Timers of one moment fire in any order, so a timer brings the next piece, not one of its own.
+        self._on_way.append(piece)
+        self._loop.call_at(self._last_arrival_s, self._arrive)
         if self._on_way_bytes > HIGH_WATER_BYTES and not self._paused_writer and self._protocol is not None:
             self._paused_writer = True
             self._protocol.pause_writing()
 
-    def _arrive(self, piece: bytes | None, size: int) -> None:
-        peer = self._peer
+    def _arrive(self) -> None:
+        piece, peer = self._on_way.popleft(), self._peer
         if peer is not None:
             peer._inbound.append(piece)
             peer._deliver()
@@ -148,7 +152,7 @@ class Transport(asyncio.Transport):
 
     def _deliver(self) -> None:
         while self._inbound and self._reading and not self._ended and self._protocol is not None:
-            piece = self._inbound.pop(0)
+            piece = self._inbound.popleft()
             if piece is None:
                 self._protocol.eof_received()
                 self._closing = True
