@@ -57,11 +57,32 @@ def main() -> int:
     parser.add_argument("words", nargs="*", help="more words for pytest, such as -k offers")
     arguments, more = parser.parse_known_args()
     must, may_skip = listed()
-    wanted = [] if arguments.everything else sorted(f"tests/{n.replace('::', '.py::', 1)}" for n in must | may_skip.keys())
+    wanted = (
+        [] if arguments.everything else sorted(f"tests/{n.replace('::', '.py::', 1)}" for n in must | may_skip.keys())
+    )
     with tempfile.TemporaryDirectory() as directory:
         report = Path(directory) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "--no-header", "--sut", f"cmd:{ADAPTER}", f"--junitxml={report}"]
-        command += ["--timeout", "90", "-n", str(arguments.jobs), "--dist", "loadscope", *arguments.words, *more, *wanted]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "--no-header",
+            "--sut",
+            f"cmd:{ADAPTER}",
+            f"--junitxml={report}",
+        ]
+        command += [
+            "--timeout",
+            "90",
+            "-n",
+            str(arguments.jobs),
+            "--dist",
+            "loadscope",
+            *arguments.words,
+            *more,
+            *wanted,
+        ]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("ALTIPLANO_")}
         subprocess.run(command, cwd=SUITE, env=environment, check=False)
         found = outcomes(report) if report.exists() else {}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,9 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out" / "demo"
 POOL = OUT / "pool"
-RESULTS = OUT / "results"
+FLOW = "examples/montecarlo/Makeflow"
 ALTIPLANO = ROOT / ".venv" / "bin" / "altiplano"
-EXAMPLE = ROOT / "examples" / "montecarlo"
 START_SECONDS_MAX = 30
 STOP_SECONDS_MAX = 30
 PORTS = range(5050, 5100, 10)
@@ -62,17 +60,18 @@ def wait_until_healthy(pool: subprocess.Popen[bytes], port: int) -> None:
 
 
 def submit(port: int) -> int:
-    """Run the flow in a fresh copy of the example; its exit status."""
-    shutil.rmtree(RESULTS, ignore_errors=True)
-    shutil.copytree(EXAMPLE, RESULTS, ignore=shutil.ignore_patterns("__pycache__"))
+    """Run the flow anew; its exit status."""
     environment = dict(os.environ, PYTHON=str(ROOT / ".venv" / "bin" / "python"), ALTIPLANO_WORK_DIR=str(POOL))
-    command = [str(ALTIPLANO), "flow", "run", "--master", f"127.0.0.1:{port}", "Makeflow"]
-    return subprocess.run(command, cwd=RESULTS, env=environment, check=False).returncode
+    master = ["--master", f"127.0.0.1:{port}"]
+    subprocess.run([str(ALTIPLANO), "flow", "clean", FLOW], cwd=ROOT, env=environment, check=False)
+    return subprocess.run(
+        [str(ALTIPLANO), "flow", "run", *master, FLOW], cwd=ROOT, env=environment, check=False
+    ).returncode
 
 
 def show() -> bool:
     """Print the table and say where the plot lies; whether the result is right."""
-    table, verdict = RESULTS / "comparison.txt", RESULTS / "comparison.json"
+    table, verdict = OUT / "comparison.txt", OUT / "comparison.json"
     if not table.exists() or not verdict.exists():
         print("the production did not come to its end: there is no comparison", file=sys.stderr)
         return False

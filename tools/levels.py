@@ -54,10 +54,17 @@ LEVELS = (
         ],
     ),
     Level(name="unit", what="cores and values", share_s=60, commands=[[*PYTEST, "-n", "2", "tests/unit"]]),
-    Level(name="stateful", what="properties and state machines", share_s=90, commands=[[*PYTEST, "-n", "2", "tests/stateful"]]),
+    Level(
+        name="stateful",
+        what="properties and state machines",
+        share_s=90,
+        commands=[[*PYTEST, "-n", "2", "tests/stateful"]],
+    ),
     Level(name="contracts", what="twins and the real things", share_s=90, commands=[[*PYTEST, "tests/contracts"]]),
     Level(name="sim", what="seeds, faults, checkers", share_s=180, commands=[[*PYTEST, "-s", "tests/sim"]]),
-    Level(name="integration", what="real processes, kills", share_s=240, commands=[[*PYTEST, "-s", "tests/integration"]]),
+    Level(
+        name="integration", what="real processes, kills", share_s=240, commands=[[*PYTEST, "-s", "tests/integration"]]
+    ),
     Level(
         name="conformance",
         what="the Mesos v1 suite",
@@ -85,7 +92,9 @@ def install_debian() -> list[str]:
         print(f"installing {' '.join(missing.values())}", flush=True)
         for command in (["apt-get", "update", "-qq"], words):
             try:
-                subprocess.run(command, env=environment, timeout=APT_SECONDS_MAX, stdout=subprocess.DEVNULL, check=False)
+                subprocess.run(
+                    command, env=environment, timeout=APT_SECONDS_MAX, stdout=subprocess.DEVNULL, check=False
+                )
             except (OSError, subprocess.TimeoutExpired) as error:
                 print(f"apt-get failed: {error}", flush=True)
     return [f"{package} is not installed" for program, package in missing.items() if shutil.which(program) is None]
@@ -117,7 +126,13 @@ def run(level: Level, night: bool) -> Outcome:
 def stream(command: Sequence[str], environment: dict[str, str], *, limit_s: float) -> tuple[int, str]:
     """Run a command in a session of its own and show what it prints; its exit code and its output."""
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        text=True,
     )
     lines: list[str] = []
     previous = signal.signal(signal.SIGALRM, lambda *_: os.killpg(process.pid, signal.SIGKILL))
@@ -148,11 +163,11 @@ def main() -> int:
     outcomes = [run(level, arguments.night) for level in wanted]
     print("\n   level          seconds   share   passed  failed  skipped")
     for outcome in outcomes:
-        counts = outcome.counts
+        name, counts = outcome.level.name, outcome.counts
         failed = counts.get("failed", 0) + counts.get("error", 0)
         mark = "ok" if outcome.code == 0 else "FAILED"
         print(
-            f"   {outcome.level.name:<13} {outcome.seconds:8.1f} {outcome.level.share_s:7d} {counts.get('passed', 0):8d}"
+            f"   {name:<13} {outcome.seconds:8.1f} {outcome.level.share_s:7d} {counts.get('passed', 0):8d}"
             f" {failed:7d} {counts.get('skipped', 0):8d}   {mark}"
         )
     skipped = sum(outcome.counts.get("skipped", 0) for outcome in outcomes)

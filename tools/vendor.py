@@ -42,11 +42,9 @@ def npm() -> list[str]:
     python = environment / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-        subprocess.run(
-            [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python), "--require-hashes"]
-            + ["-r", str(ROOT / "requirements" / "node.lock")],
-            check=True,
-        )
+        install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python)]
+        lock = str(ROOT / "requirements" / "node.lock")
+        subprocess.run([*install, "--require-hashes", "-r", lock], check=True)
     os.environ["PATH"] = f"{environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
     return [str(environment / "bin" / "npm")]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import pytest
 
 from altiplano.engine import http
-from altiplano.link import messages, session, streams, transport
+from altiplano.link import messages, proxy, session, streams, transport
 
 BIG = 3 * session.STREAM_CREDIT_BYTES
 
@@ -132,3 +133,37 @@ async def test_dialling_where_nobody_answers_is_told_in_a_sentence() -> None:
     async with aiohttp.ClientSession() as client:
         with pytest.raises(transport.CannotDial, match=f"no master answers at 127.0.0.1:{port}"):
             await transport.dial(client, f"127.0.0.1:{port}", epoch=0, app=None)
+
+
+async def passed_on(ends: Ends, path: str, body: bytes = b"") -> tuple[int, bytes]:
+    assert ends.master is not None
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    scope = {"type": "http", "method": "POST", "query_string": b"", "headers": [(b"cookie", b"secret")]}
+    await proxy.pass_on(ends.master.streams, path, scope, receive, send, cause="test")
+    return sent[0]["status"], b"".join(event.get("body", b"") for event in sent[1:])
+
+
+async def test_a_request_is_passed_on_and_its_answer_streamed_back() -> None:
+    async with linked() as ends:
+        assert await passed_on(ends, "/echo", b"there and back") == (200, b"there and back")
+
+
+async def test_an_agent_that_cannot_answer_is_a_bad_gateway_with_a_sentence() -> None:
+    async with linked() as ends:
+        status, body = await passed_on(ends, "/bug")
+        assert status == 502
+        assert b"the agent cannot be asked now" in body
+
+
+def test_only_a_path_with_an_agent_and_a_rest_is_passed_on() -> None:
+    assert proxy.split("/agent/a%20b/state") == ("a b", "/state")
+    assert proxy.split("/agent/a/") == ("a", "/")
+    for path in ("/agent/", "/agent/a", "/agent//state", "/agents/a/state"):
+        assert proxy.split(path) is None
