@@ -224,7 +224,8 @@ class _Encoder(_Writer):
             case Kind.BOOL:
                 self.line(depth, f"out.append({tag + varint(1)!r} if v else {tag + varint(0)!r})")
             case Kind.ENUM:
-                self.line(depth, f"out += ({tag!r}, VARINTS[v.number])")
+                short = all(0 <= member.number < _SHORT for member in field.type)  # type: ignore[attr-defined]
+                self.line(depth, f"out += ({tag!r}, {'VARINTS[v.number]' if short else 'signed(v.number, 32)'})")
             case Kind.INT32 | Kind.INT64:
                 bits = 32 if field.kind is Kind.INT32 else 64
                 self.line(depth, f"out += ({tag!r}, VARINTS[v] if 0 <= v < {_SHORT} else signed(v, {bits}))")

@@ -296,7 +296,7 @@ def _source_to(source: Source) -> mesos.ResourceDiskInfoSource:
     if source.type is SourceType.MOUNT and source.root is not None:
         mount = mesos.ResourceDiskInfoSourceMount(root=source.root)
     return mesos.ResourceDiskInfoSource(
-        type=mesos.ResourceDiskInfoSourceType(source.type.value),
+        type=mesos.ResourceDiskInfoSourceType[source.type.value],
         path=path,
         mount=mount,
         id=source.id,
