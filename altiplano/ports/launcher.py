@@ -142,6 +142,27 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cpu_throttled_s: float | None = None
 
 
+def refusal(spec: LaunchSpec) -> str | None:
+    """Why a spec cannot be launched anywhere, or None."""
+    name = spec.container_id
+    if not name or len(name.encode()) > CONTAINER_ID_CHARS_MAX or "/" in name or name in (".", ".."):
+        return f"The container id {name!r:.300} cannot be a file name of at most 255 bytes."
+    if not spec.argv:
+        return "The command is empty: argv needs at least the program's own name."
+    size = len(msgspec.json.encode(spec))
+    if size > SPEC_BYTES_MAX:
+        return f"Command and environment have {size} bytes, at most {SPEC_BYTES_MAX} are possible; use a file."
+    for text in (spec.executable, *spec.argv, *(part for pair in spec.environment for part in pair)):
+        if "\0" in text:
+            return f"A zero byte stands in {text!r:.100}; no program can be given one."
+    for key, _ in spec.environment:
+        if not key or "=" in key:
+            return f"The environment variable name {key!r:.100} is empty or holds an equals sign."
+    if not all(path.startswith("/") for path in (spec.directory, spec.stdout, spec.stderr)):
+        return "Directory, stdout and stderr must be absolute paths."
+    return None
+
+
 class Scope(enum.Enum):
     """Whom a signal reaches."""
 
