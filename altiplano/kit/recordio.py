@@ -17,11 +17,13 @@ class RecordError(ValueError):
 
 
 def record(data: bytes) -> bytes:
-    """`data` as one record.
+    """`data` as one record; an empty one is refused, since its readers take it for a broken stream.
 
     >>> record(b"abc")
     b'3\\nabc'
     """
+    if not data:
+        raise ValueError("a record has at least one byte")
     return b"%d\n%b" % (len(data), data)
 
 
