@@ -269,7 +269,7 @@ class _Decoder(_Writer):
             "Message": self.message,
         }
         self.line(0, "def codec(data, pos, end):")
-        self._short_text()
+        self._single()
         gathered = [field for field in self.fields if field.label in (Label.REPEATED, Label.MAP)]
         if gathered:
             self.line(1, "".join(f"f{field.number} = " for field in gathered) + "None")
@@ -289,13 +289,22 @@ class _Decoder(_Writer):
         self.line(1, "return Message(**found)")
         return "\n".join(self.lines)
 
-    def _short_text(self) -> None:
-        """Ids and texts, half of all messages, are one short string: that case needs no loop."""
-        if [(field.kind, field.label) for field in self.fields] != [(Kind.STRING, Label.REQUIRED)]:
+    def _single(self) -> None:
+        """Most messages are ids, texts and numbers: one field, which needs no loop."""
+        if len(self.fields) != 1 or self.fields[0].label not in (Label.REQUIRED, Label.OPTIONAL):
             return
         (field,) = self.fields
-        self.line(1, f"if pos + 2 <= end and data[pos] == {_tag(field)} and data[pos + 1] == end - pos - 2 < 128:")
-        self.line(2, f"return Message({field.name}=data[pos + 2:end].decode())")
+        match field.kind:
+            case Kind.STRING:
+                self.line(
+                    1, f"if pos + 2 <= end and data[pos] == {_tag(field)} and data[pos + 1] == end - pos - 2 < 128:"
+                )
+                self.line(2, f"return Message({field.name}=data[pos + 2:end].decode())")
+            case Kind.DOUBLE:
+                self.line(1, f"if pos + 9 == end and data[pos] == {_tag(field)}:")
+                self.line(2, f"return Message({field.name}=unpack(data, pos + 1)[0])")
+            case _:
+                pass
 
     def _choice(self, depth: int, fields: list[Field]) -> None:
         """Finds the field of a tag by halves: messages have up to fifty fields."""
