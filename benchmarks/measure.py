@@ -1,0 +1,214 @@
+"""What every benchmark needs: a measurement, the machine, a pool of processes that ends with the benchmark."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+ALTIPLANO = str(ROOT / ".venv" / "bin" / "altiplano")
+START_SECONDS_MAX = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One figure.  `peer` names what it stands beside, measured in the same run."""
+
+    name: str
+    value: float
+    unit: str
+    better: str
+    goal: float | None = None
+    peer: str | None = None
+    peer_value: float | None = None
+    note: str = ""
+    spread: tuple[float, float] | None = None
+    machine: str = field(default_factory=lambda: machine())
+    commit: str = field(default_factory=lambda: commit())
+
+    def line(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+
+def machine() -> str:
+    """This machine in one line."""
+    model = ""
+    with open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    kernel = platform.release().split("-")[0]
+    return f"{os.cpu_count()} x {model}, {memory:.0f} GiB, Linux {kernel}, Python {platform.python_version()}"
+
+
+def commit() -> str:
+    """The commit of the checkout; with a + when it has changes."""
+    head = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    dirty = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+
+
+def median(values: Sequence[float]) -> tuple[float, tuple[float, float]]:
+    """The median, and the smallest and largest value."""
+    return statistics.median(values), (min(values), max(values))
+
+
+def wall(work: Callable[[], Any]) -> float:
+    """Seconds that a call takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number: int = probe.getsockname()[1]
+        return number
+
+
+@dataclass(slots=True)
+class Pool:
+    """A master and an agent, each a process of its own, started as an operator would."""
+
+    directory: Path
+    port: int
+    agent_port: int
+    master: subprocess.Popen[bytes]
+    agent: subprocess.Popen[bytes]
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def call(self, body: dict[str, Any]) -> dict[str, Any]:
+        """One call of the operator API."""
+        request = urllib.request.Request(
+            f"http://{self.address}/api/v1",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json", "Accept": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            result: dict[str, Any] = json.load(answer)
+            return result
+
+    def agents(self) -> list[dict[str, Any]]:
+        try:
+            rows: list[dict[str, Any]] = self.call({"type": "GET_AGENTS"}).get("get_agents", {}).get("agents", [])
+        except (OSError, urllib.error.URLError):
+            return []
+        return [row for row in rows if row.get("active")]
+
+    def start_agent(self) -> None:
+        """Start (again) the agent's process."""
+        self.agent = _start_agent(self.directory, self.port, self.agent_port, self.resources)
+        self.wait_for_agent()
+
+    def wait_for_agent(self) -> None:
+        until(lambda: len(self.agents()) == 1, "an agent that has joined")
+
+    resources: str = "cpus:64;mem:65536;disk:65536"
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = START_SECONDS_MAX, step_s: float = 0.01) -> None:
+    """Wait until something holds; SystemExit with a sentence when it does not."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise SystemExit(f"{what} did not come within {seconds:g} s")
+        time.sleep(step_s)
+
+
+def _start_agent(directory: Path, port: int, agent_port: int, resources: str) -> subprocess.Popen[bytes]:
+    words = [ALTIPLANO, "agent", "--master", f"127.0.0.1:{port}", "--ip", "127.0.0.1", "--port", str(agent_port)]
+    words += ["--work-dir", str(directory / "agent"), "--resources", resources]
+    log = open(directory / "agent.log", "ab")  # noqa: SIM115  # it belongs to the process from here on
+    return subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
+
+
+@contextmanager
+def pool(resources: str = "cpus:64;mem:65536;disk:65536", *more: str) -> Iterator[Pool]:
+    """Start a pool and end it with all that it started."""
+    with tempfile.TemporaryDirectory(prefix="altiplano-bench-") as name:
+        directory = Path(name)
+        port, agent_port = free_port(), free_port()
+        (directory / "master").mkdir()
+        (directory / "agent").mkdir()
+        words = [
+            ALTIPLANO,
+            "master",
+            "--ip",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--work-dir",
+            str(directory / "master"),
+            *more,
+        ]
+        with open(directory / "master.log", "ab") as log:
+            master = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
+        agent = _start_agent(directory, port, agent_port, resources)
+        running = Pool(directory, port, agent_port, master, agent, resources)
+        try:
+            running.wait_for_agent()
+            yield running
+        finally:
+            _end(running)
+
+
+def _end(running: Pool) -> None:
+    for process in (running.agent, running.master):
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    for process in (running.agent, running.master):
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for pid in mentioning(str(running.directory)):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def mentioning(text: str) -> list[int]:
+    """Processes that have a text in their command line or environment: what a pool left."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        for name in ("cmdline", "environ"):
+            try:
+                with open(f"/proc/{entry}/{name}", "rb") as file:
+                    if text.encode() in file.read():
+                        found.append(int(entry))
+                        break
+            except OSError:
+                break
+    return found
+
+
+def log(sentence: str) -> None:
+    """Progress, apart from the results."""
+    print(f"   {sentence}", file=sys.stderr, flush=True)
