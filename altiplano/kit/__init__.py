@@ -1,1 +1,1 @@
-
+"""Small things that know nothing of clusters."""

@@ -1,1 +1,1 @@
-
+"""Values of the domain: resources and their algebra, attributes, ids, states."""
