@@ -1,0 +1,155 @@
+"""The agent's core: one event in, facts and effects out.
+
+It knows no clock, no file and no network; `shell` carries out what is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import assert_never
+
+from altiplano.agent import disk, events, facts, launch, leaving, membership, recovery, updates
+from altiplano.agent.draft import Draft
+from altiplano.agent.settings import Node
+from altiplano.agent.state import State, Task
+from altiplano.agent.timers import Timer
+from altiplano.engine.core import Decision, Fact
+from altiplano.model.time import Instant
+from altiplano.ports import launcher
+
+AgentEvent = (
+    events.Wake
+    | events.Recovered
+    | events.Connected
+    | events.LinkLost
+    | events.Heard
+    | events.SandboxMade
+    | events.Fetched
+    | events.PreparingFailed
+    | events.LaunchAnswered
+    | events.ContainerExited
+    | events.LauncherDegraded
+    | events.StopOrdered
+    | events.DiskMeasured
+    | events.SandboxRemoved
+)
+
+
+class Core:
+    """One agent.  `node` is what does not change while the process lives."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.state = State()
+
+    def decide(self, event: AgentEvent, now: Instant) -> Decision:
+        draft = Draft(self.state, self.node, event, now)
+        match event:
+            case events.Wake():
+                for timer in self.state.timers.due(now.mono_s):
+                    self._timer(draft, timer)
+            case events.Recovered():
+                recovery.recover(draft, event)
+            case events.Connected():
+                membership.connected(draft, event)
+            case events.LinkLost():
+                membership.lost(draft, event)
+            case events.Heard():
+                membership.heard(draft, event)
+            case events.LauncherDegraded():
+                draft.fact(facts.DegradedKnown(sentences=event.sentences))
+                for sentence in event.sentences:
+                    draft.note(f"the launcher is degraded: {sentence}")
+            case events.StopOrdered():
+                leaving.order(draft, event)
+            case events.DiskMeasured():
+                disk.measured(draft, event.used)
+            case events.SandboxRemoved():
+                if event.container_id in self.state.kept:
+                    draft.fact(facts.SandboxGone(container_id=event.container_id))
+            case _:
+                self._launch_path(draft, event)
+        leaving.go_when_done(draft)
+        return draft.decision()
+
+    def _launch_path(
+        self,
+        draft: Draft,
+        event: events.SandboxMade
+        | events.Fetched
+        | events.PreparingFailed
+        | events.LaunchAnswered
+        | events.ContainerExited,
+    ) -> None:
+        """Answers of files, fetcher and launcher; those about containers of no task change nothing."""
+        match event:
+            case events.SandboxMade():
+                if (task := self.state.task_of(event.container_id)) is not None:
+                    launch.sandbox_made(draft, task)
+            case events.Fetched():
+                if (task := self.state.task_of(event.container_id)) is not None:
+                    launch.fetched(draft, task, files=event.files, size_bytes=event.size_bytes, took_s=event.took_s)
+            case events.PreparingFailed():
+                if (task := self.state.task_of(event.container_id)) is not None:
+                    launch.failed(draft, task, f"Failed to launch container: {event.sentence}")
+            case events.LaunchAnswered():
+                self._answered(draft, event.outcome)
+            case events.ContainerExited():
+                task = self.state.task_of(event.exited.container_id)
+                if task is not None:
+                    launch.ended(draft, task, event.exited)
+                else:
+                    recovery.disown(draft, event.exited.container_id)
+            case _:
+                assert_never(event)
+
+    def _answered(self, draft: Draft, outcome: launcher.Started | launcher.LaunchFailed) -> None:
+        task = self.state.task_of(outcome.container_id)
+        if task is None:
+            return
+        match outcome:
+            case launcher.Started():
+                launch.started(draft, task, pid=outcome.pid, started_wall_s=outcome.started_wall_s)
+            case launcher.LaunchFailed():
+                launch.failed(draft, task, f"Failed to launch container: {outcome.sentence}")
+
+    def _timer(self, draft: Draft, timer: Timer) -> None:
+        match timer:
+            case ("dial",):
+                membership.dial(draft)
+            case ("disk",):
+                disk.watch(draft)
+            case ("leave",):
+                pass  # Whether it is time to go is asked after every event.
+            case ("kill", framework_id, task_id):
+                launch.overdue(draft, self._task(framework_id, task_id))
+            case ("completion", framework_id, task_id):
+                launch.completed_time(draft, self._task(framework_id, task_id))
+            case ("resend", framework_id, task_id):
+                self._resend(draft, (framework_id, task_id))
+            case _:
+                raise AssertionError(f"nobody set a timer {timer}")
+
+    def _resend(self, draft: Draft, key: tuple[str, str]) -> None:
+        """Say the head again, and wait twice as long; without a master wait for the next one."""
+        stream = self.state.streams[key]
+        if self.state.member:
+            interval_s = updates.next_interval_s(stream.interval_s)
+            draft.send_head(key, stream.head, updates.state_of(stream.newest), interval_s=interval_s)
+        else:
+            draft.timer(("resend", *key), None)
+
+    def _task(self, framework_id: str, task_id: str) -> Task:
+        return self.state.tasks[framework_id, task_id]
+
+    def apply(self, fact: Fact) -> None:
+        self.state.apply(fact)
+
+    def wake_at(self) -> float | None:
+        return self.state.timers.first()
+
+    def summary(self) -> Iterable[Fact]:
+        return self.state.summary()
+
+    def check(self) -> None:
+        self.state.check()

@@ -1,0 +1,130 @@
+"""A decision while it is being made: facts and effects in order, and the updates that follow from them."""
+
+from __future__ import annotations
+
+from altiplano.agent import effects, events, facts, updates
+from altiplano.agent.draws import Draws
+from altiplano.agent.settings import Node
+from altiplano.agent.state import Key, State, Task
+from altiplano.engine.core import Decision, Effect, Fact, Note
+from altiplano.executors import command
+from altiplano.link import messages
+from altiplano.model.tasks import State as TaskState
+from altiplano.model.time import Instant
+from altiplano.wire.messages import mesos
+
+
+class Draft:
+    """What an event leads to.  Reads the state as it was before the event; changes nothing."""
+
+    def __init__(self, state: State, node: Node, event: events.AgentEvent, now: Instant) -> None:
+        self.state = state
+        self.node = node
+        self.now = now
+        self.cause = event.cause
+        self.draw = Draws(event.seed)
+        self.member = state.member
+        """Whether the master listens: a welcome makes it true within the decision."""
+        self.ended: set[Key] = set()
+        """Tasks whose containers end by this decision."""
+        self.dropped: set[Key] = set()
+        """Streams that end by this decision."""
+        self._facts: list[Fact] = []
+        self._effects: list[Effect] = []
+        self._told: set[Key] = set()
+        self._queued: dict[Key, list[mesos.TaskStatus]] = {}
+
+    def fact(self, *facts_: Fact) -> None:
+        self._facts += facts_
+
+    def do(self, *effects_: Effect) -> None:
+        self._effects += effects_
+
+    def note(self, sentence: str, *subjects: str, cause: str | None = None) -> None:
+        self._effects.append(Note(subjects=subjects, sentence=sentence, cause=cause or self.cause))
+
+    def note_task(self, task: Task, sentence: str) -> None:
+        """A line of the task's own story, under the cause that brought the task here."""
+        self.note(sentence, task.id, task.framework_id, task.container_id, cause=task.cause)
+
+    def timer(self, timer: tuple[str, ...], at_mono_s: float | None) -> None:
+        self.fact(facts.TimerSet(timer=timer, at_mono_s=at_mono_s))
+
+    def say(self, message: messages.FromAgent) -> None:
+        self.do(effects.Say(connection=self.state.connection, message=message))
+
+    def report(self, task: Task, report: command.Report, *, pid: int | None = None) -> None:
+        """Queue a status of a task: the executor's report with ids and time added."""
+        address = mesos.NetworkInfoIPAddress(ip_address=self.node.ip)
+        container = mesos.ContainerStatus(
+            container_id=mesos.ContainerID(value=task.container_id),
+            executor_pid=pid or task.pid or None,
+            network_infos=(mesos.NetworkInfo(ip_addresses=(address,)),),
+        )
+        status = mesos.TaskStatus(
+            task_id=task.info.task_id,
+            state=mesos.TaskState[report.state.value],
+            message=report.message,
+            agent_id=mesos.AgentID(value=self.state.agent_id or ""),
+            timestamp=self.now.wall_s,
+            executor_id=mesos.ExecutorID(value=task.id),
+            source=report.source,
+            reason=report.reason,
+            uuid=self.draw.uuid_bytes(),
+            container_status=container,
+            limitation=report.limitation,
+        )
+        self.queue(task.key, status)
+
+    def queue(self, key: Key, status: mesos.TaskStatus) -> None:
+        """Put a status at the end of a task's stream."""
+        self.fact(facts.StatusQueued(framework_id=key[0], task_id=key[1], status=status))
+        self._queued.setdefault(key, []).append(status)
+
+    def send_head(
+        self, key: Key, status: mesos.TaskStatus, newest: TaskState, *, interval_s: float = updates.RESEND_FIRST_S
+    ) -> None:
+        """Say the first update of a stream, and when to say it again."""
+        self.fact(
+            facts.UpdateSent(
+                framework_id=key[0],
+                task_id=key[1],
+                interval_s=interval_s,
+                due_mono_s=self.now.mono_s + interval_s,
+            )
+        )
+        task = self.state.tasks.get(key)
+        self.say(
+            messages.StatusUpdate(
+                framework_id=key[0],
+                status=status,
+                latest_state=newest.value,
+                cause=task.cause if task is not None else self.cause,
+            )
+        )
+
+    def send_heads(self) -> None:
+        """Say the first update of every stream: the master is new, or has forgotten."""
+        for key, stream in self.state.streams.items():
+            if key not in self.dropped:
+                self.send_head(key, stream.head, updates.state_of(stream.newest))
+
+    def acknowledged(self, key: Key) -> None:
+        """The head of a stream is acknowledged: it leaves, and the next one goes."""
+        self.fact(facts.StatusAcknowledged(framework_id=key[0], task_id=key[1]))
+        rest = updates.acknowledged(self.state.streams[key])
+        if rest is None:
+            self._told.add(key)
+        if rest is not None and self.member:
+            self.send_head(key, rest.head, updates.state_of(rest.newest))
+
+    def untold(self) -> bool:
+        """Whether updates wait for acknowledgement after this decision."""
+        return bool((self.state.streams.keys() - self._told | self._queued.keys()) - self.dropped)
+
+    def decision(self) -> Decision:
+        """All of it.  A status that is alone in its stream is said at once; the others wait for their turn."""
+        for key, statuses in self._queued.items():
+            if self.member and key not in self.state.streams and key not in self.dropped:
+                self.send_head(key, statuses[0], updates.state_of(statuses[-1]))
+        return Decision(tuple(self._facts), tuple(self._effects))

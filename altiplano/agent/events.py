@@ -1,0 +1,98 @@
+"""What happens to an agent."""
+
+from __future__ import annotations
+
+from altiplano.engine.core import Event
+from altiplano.link import messages
+from altiplano.ports import launcher
+
+
+class AgentEvent(Event, frozen=True, kw_only=True):
+    """`seed` holds 16 random bytes: ids and jitter of the decision are drawn from it."""
+
+    seed: bytes
+
+
+class Wake(AgentEvent, frozen=True, kw_only=True):
+    """The moment the core asked to be woken at has come."""
+
+
+class Recovered(AgentEvent, frozen=True, kw_only=True):
+    """The log is applied; `inventory` is what the launcher has.  The first event of a process."""
+
+    inventory: tuple[launcher.Container, ...]
+    boot_id: str
+
+
+# -- the link to the master; `connection` numbers the connections of this process
+
+
+class Connected(AgentEvent, frozen=True, kw_only=True):
+    connection: int
+
+
+class LinkLost(AgentEvent, frozen=True, kw_only=True):
+    """A connection has ended, or could not be made."""
+
+    connection: int
+    sentence: str
+
+
+class Heard(AgentEvent, frozen=True, kw_only=True):
+    """The master said something."""
+
+    connection: int
+    message: messages.FromMaster
+
+
+# -- the launch path
+
+
+class SandboxMade(AgentEvent, frozen=True, kw_only=True):
+    container_id: str
+
+
+class Fetched(AgentEvent, frozen=True, kw_only=True):
+    container_id: str
+    files: int
+    size_bytes: int
+    took_s: float
+
+
+class PreparingFailed(AgentEvent, frozen=True, kw_only=True):
+    """The sandbox could not be made or filled."""
+
+    container_id: str
+    sentence: str
+
+
+class LaunchAnswered(AgentEvent, frozen=True, kw_only=True):
+    outcome: launcher.Started | launcher.LaunchFailed
+
+
+class ContainerExited(AgentEvent, frozen=True, kw_only=True):
+    exited: launcher.Exited
+
+
+class LauncherDegraded(AgentEvent, frozen=True, kw_only=True):
+    sentences: tuple[str, ...]
+
+
+# -- people
+
+
+class StopOrdered(AgentEvent, frozen=True, kw_only=True):
+    """The process shall end.  `with_tasks` ends them first; `for_good` gives the agent's id up as well."""
+
+    with_tasks: bool = False
+    for_good: bool = False
+
+
+class DiskMeasured(AgentEvent, frozen=True, kw_only=True):
+    """How full the disk of the work directory is, as a fraction."""
+
+    used: float
+
+
+class SandboxRemoved(AgentEvent, frozen=True, kw_only=True):
+    container_id: str

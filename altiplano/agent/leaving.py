@@ -1,0 +1,52 @@
+"""How the process ends: alone, or with all its tasks, or for good."""
+
+from __future__ import annotations
+
+from altiplano.agent import effects, events, facts, launch
+from altiplano.agent.draft import Draft
+from altiplano.agent.state import LAUNCHED
+from altiplano.executors import command
+from altiplano.link import messages
+
+ACKNOWLEDGEMENTS_S_MAX = 2.0
+"""Time that the last updates of ended tasks get to be acknowledged before the process ends."""
+
+LEAVE = ("leave",)
+Why = command.Why
+
+
+def order(draft: Draft, event: events.StopOrdered) -> None:
+    """Begin to leave.  Tasks go on without the agent unless they are to end with it."""
+    if event.for_good:
+        sentence = "the agent leaves its pool for good"
+        draft.say(messages.Goodbye(sentence=sentence, cause=draft.cause))
+        draft.fact(facts.AgentRetired())
+    elif event.with_tasks:
+        sentence = "the agent stops together with its tasks"
+    else:
+        sentence = "the agent stops; its tasks go on and are taken up again when it returns"
+    draft.note(sentence)
+    draft.fact(facts.LeaveOrdered(sentence=sentence, failed=False, with_tasks=event.with_tasks or event.for_good))
+    if not event.for_good and not event.with_tasks:
+        draft.do(effects.Exit(sentence=sentence, failed=False, stop_launcher=False))
+        return
+    for task in list(draft.state.tasks.values()):
+        launch.kill(draft, task, Why.REMOVED if event.for_good else Why.STOPPING)
+
+
+def go_when_done(draft: Draft) -> None:
+    """End the process once nothing of its tasks runs and their ends are told."""
+    leaving = draft.state.leaving
+    if leaving is None or not leaving.with_tasks:
+        return
+    if any(task.stage in LAUNCHED and key not in draft.ended for key, task in draft.state.tasks.items()):
+        return
+    deadline_s = draft.state.timers.at(LEAVE)
+    if draft.member and draft.untold():
+        if deadline_s is None:
+            draft.timer(LEAVE, draft.now.mono_s + ACKNOWLEDGEMENTS_S_MAX)
+            return
+        if deadline_s > draft.now.mono_s:
+            return
+    draft.timer(LEAVE, None)
+    draft.do(effects.Exit(sentence=leaving.sentence, failed=leaving.failed, stop_launcher=True))

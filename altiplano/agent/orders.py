@@ -1,0 +1,131 @@
+"""What the master asks of a member."""
+
+from __future__ import annotations
+
+from altiplano.agent import facts, isolation, launch, updates
+from altiplano.agent.draft import Draft
+from altiplano.executors import command
+from altiplano.link import messages
+from altiplano.model.tasks import State as TaskState
+from altiplano.wire import json
+from altiplano.wire.errors import WireError
+from altiplano.wire.messages import mesos
+
+Reason = mesos.TaskStatusReason
+Why = command.Why
+
+
+def run(draft: Draft, order: messages.RunTask) -> None:
+    """Launch a task, unless it is here already or cannot be run as it is described."""
+    task = _read(draft, bytes(order.task))
+    if task is None or _known(draft, order.framework, task):
+        return
+    know(draft, order.framework)
+    fresh = launch.receive(draft, order.framework, task, bytes(order.task))
+    problem = isolation.problem(task)
+    if draft.state.leaving is not None:
+        state = launch.lost_state(order.framework)
+        reason = Reason.REASON_AGENT_DISCONNECTED
+        launch.failed(draft, fresh, "The agent is about to stop", state=state, reason=reason)
+    elif problem is not None:
+        launch.failed(draft, fresh, f"This agent cannot run the task: {problem}")
+    else:
+        launch.begin(draft, fresh, order.framework)
+
+
+def run_group(draft: Draft, order: messages.RunTaskGroup) -> None:
+    """Task groups need the executor API, which this agent does not offer: every task is told so."""
+    sentence = "This agent cannot run the task: it came in a group, and this agent runs single commands only"
+    for raw in order.tasks:
+        task = _read(draft, bytes(raw))
+        if task is not None and not _known(draft, order.framework, task):
+            know(draft, order.framework)
+            launch.failed(draft, launch.receive(draft, order.framework, task, bytes(raw)), sentence)
+
+
+def kill(draft: Draft, order: messages.KillTask) -> None:
+    """End a task; one that is not here is reported as lost."""
+    key = (order.framework_id, order.task_id)
+    task = draft.state.tasks.get(key)
+    if task is not None:
+        launch.kill(draft, task, Why.ORDERED, policy=order.kill_policy)
+        return
+    if key in draft.state.streams:
+        return
+    framework = draft.state.frameworks.get(order.framework_id)
+    state = launch.lost_state(framework) if framework is not None else TaskState.LOST
+    status = mesos.TaskStatus(
+        task_id=mesos.TaskID(value=order.task_id),
+        state=mesos.TaskState[state.value],
+        message="Cannot kill the task: this agent does not have it",
+        agent_id=mesos.AgentID(value=draft.state.agent_id or ""),
+        timestamp=draft.now.wall_s,
+        source=mesos.TaskStatusSource.SOURCE_AGENT,
+        reason=Reason.REASON_EXECUTOR_TERMINATED,
+        uuid=draft.draw.uuid_bytes(),
+    )
+    draft.queue(key, status)
+    draft.note(f"was asked to kill task {order.task_id}, which is not here", order.task_id, order.framework_id)
+
+
+def acknowledge(draft: Draft, order: messages.Acknowledge) -> None:
+    """The scheduler has the head of a stream.  After the last one of an ended task nothing remains to be said."""
+    key = (order.framework_id, order.task_id)
+    stream = draft.state.streams.get(key)
+    if stream is None or stream.head.uuid != order.uuid:
+        draft.note(
+            f"an acknowledgement for task {order.task_id} fits no update that waits for one; it is ignored",
+            order.task_id,
+        )
+        return
+    draft.acknowledged(key)
+    task = draft.state.tasks.get(key)
+    if task is not None and task.ended is not None and updates.acknowledged(stream) is None:
+        draft.fact(facts.TaskForgotten(framework_id=key[0], task_id=key[1]))
+
+
+def shutdown_framework(draft: Draft, framework_id: str) -> None:
+    """End everything of a framework that is gone, and say nothing more about it."""
+    tasks = draft.state.tasks_of(framework_id)
+    for task in tasks:
+        launch.kill(draft, task, Why.REMOVED)
+    for key in draft.state.streams:
+        if key[0] == framework_id and key not in draft.state.tasks:
+            draft.dropped.add(key)
+            draft.fact(facts.StreamDropped(framework_id=key[0], task_id=key[1]))
+    if tasks:
+        draft.note(f"framework {framework_id} is gone; its {len(tasks)} tasks are ended", framework_id)
+
+
+def shutdown_executor(draft: Draft, order: messages.ShutdownExecutor) -> None:
+    """A command task is its own executor, by the same id."""
+    task = draft.state.tasks.get((order.framework_id, order.executor_id))
+    if task is not None:
+        launch.kill(draft, task, Why.ORDERED)
+
+
+def update_framework(draft: Draft, framework: mesos.FrameworkInfo) -> None:
+    if framework.id is not None and framework.id.value in draft.state.frameworks:
+        know(draft, framework)
+
+
+def know(draft: Draft, framework: mesos.FrameworkInfo) -> None:
+    """Remember the description of a framework, if it is new or has changed."""
+    assert framework.id is not None
+    if draft.state.frameworks.get(framework.id.value) != framework:
+        draft.fact(facts.FrameworkKnown(framework=framework))
+
+
+def _read(draft: Draft, raw: bytes) -> mesos.TaskInfo | None:
+    try:
+        return json.decode(mesos.TaskInfo, raw)
+    except WireError as error:
+        draft.note(f"the master sent a task that cannot be read: {error}")
+        return None
+
+
+def _known(draft: Draft, framework: mesos.FrameworkInfo, task: mesos.TaskInfo) -> bool:
+    if framework.id is None:
+        draft.note(f"the master sent task {task.task_id.value} without the id of its framework", task.task_id.value)
+        return True
+    return (framework.id.value, task.task_id.value) in draft.state.tasks
