@@ -113,6 +113,7 @@ class Cgroups:
         self.agent_key = agent_key
         self.hierarchies: dict[str, Hierarchy] = {}
         self.trouble: str | None = None
+        self.cpu_counts = False
         found = find()
         self.membership = next((name for name in MEMBERSHIP if name in found and name != "unified"), "unified")
         if self.membership not in found:
@@ -130,7 +131,11 @@ class Cgroups:
         homes = parse_homes(_read("/proc/self/cgroup") or "")
         member = found[self.membership]
         home = homes.get("unified" if member.version == 2 else self.membership, "/")
-        self.home = f"{member.mount}{home.rstrip('/')}"
+        self._home = f"{member.mount}{home.rstrip('/')}/{self._threads_file(member)}"
+        self._home_descriptor = -1
+        cpu, account = found.get("cpu"), found.get("cpuacct")
+        # v1 keeps processor time in another controller, which is often mounted together with cpu.
+        self.cpu_counts = cpu is not None and (cpu.version == 2 or (account is not None and account.mount == cpu.mount))
 
     def _make_base(self, hierarchy: Hierarchy) -> None:
         path = hierarchy.mount
@@ -165,11 +170,13 @@ class Cgroups:
 
     def enter_home(self) -> None:
         """Bring the calling thread back to where it came from."""
-        _write(f"{self.home}/{self._threads_file()}", "0")
+        if self._home_descriptor < 0:
+            self._home_descriptor = os.open(self._home, os.O_WRONLY | os.O_CLOEXEC)
+        os.write(self._home_descriptor, b"0")
 
-    def _threads_file(self) -> str:
+    def _threads_file(self, hierarchy: Hierarchy) -> str:
         # v1 moves one thread through `tasks`; v2 has whole processes only, and ours has one thread.
-        return "tasks" if self.hierarchies[self.membership].version == 1 else "cgroup.procs"
+        return "tasks" if hierarchy.version == 1 else "cgroup.procs"
 
     def leftovers(self, keep: Iterable[str]) -> list[Leaf]:
         """Leaves on disk of containers that are not in `keep`."""
@@ -257,26 +264,29 @@ class Leaf:
     def enter(self) -> None:
         """Move the calling thread in, so that the next process it starts is born there."""
         try:
-            _write(f"{self.member}/{self.groups._threads_file()}", "0")
+            member = self.groups.hierarchies[self.groups.membership]
+            _write(f"{self.member}/{self.groups._threads_file(member)}", "0")
         except OSError as error:
             raise CgroupTrouble(f"The cgroup {self.member} takes no process: {error.strerror}.") from error
 
-    def settle(self, limits: Mapping[str, int | None]) -> None:
+    def settle(self, limits: Mapping[str, int | None], first: int) -> None:
         """Bring every process of the membership leaf into the other leaves, then limit their number.
 
-        A process forked after its parent was moved is born in all of them, so a
-        round that finds nobody new has found everybody.
+        `first` is the one known to be there.  A process forked after its parent
+        was moved is born in all of them, so a round that finds nobody new has
+        found everybody.
         """
         others = {path for path in self.paths.values() if path != self.member}
         moved: set[int] = set()
-        for _ in range(SETTLE_ROUNDS_MAX if others else 0):
-            fresh = [pid for pid in self.processes() if pid not in moved]
-            if not fresh:
-                break
+        fresh = [first] if others else []
+        for _ in range(SETTLE_ROUNDS_MAX):
             for pid in fresh:
                 moved.add(pid)
                 for path in others:
                     _write_gently(f"{path}/cgroup.procs", str(pid))
+            fresh = [pid for pid in self.processes() if pid not in moved] if fresh else []
+            if not fresh:
+                break
         if limits.get("pids_max") is not None:
             self.limit({"pids_max": limits["pids_max"]})
 
@@ -339,12 +349,11 @@ class Leaf:
     def cpu_s(self) -> tuple[float, float] | None:
         """User and system seconds of all that ever ran inside; None where only the processes can tell."""
         path = self.paths.get("cpu")
-        if path is None:
+        if path is None or not self.groups.cpu_counts:
             return None
         if self._version("cpu") == 2:
             stat = _keyed(_read(f"{path}/cpu.stat"))
             return stat.get("user_usec", 0) / 1e6, stat.get("system_usec", 0) / 1e6
-        # cpuacct counts here only where it is mounted together with cpu.
         user, system = _number(f"{path}/cpuacct.usage_user"), _number(f"{path}/cpuacct.usage_sys")
         return None if user is None or system is None else (user / 1e9, system / 1e9)
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SPEC_BYTES_MAX = 128 * 1024
 INTENT_SEARCH_S_MAX = 5.0
 """How long a child of a dead supervisor may take from its fork to its exec."""
+OOM_SHARE_MIN = 0.9
+"""A container that never used this share of its limit and ended well was not killed for want of memory."""
 UNSEEN = "It ended while neither supervisor nor keeper was there to see how."
 
 
@@ -131,7 +133,8 @@ class Containers:
                 leaf.remove()
             return self.file.table.records[container_id].start()
         crash.at("supervisor.after_spawn")
-        self._adopt_leaf(leaf, spec["cgroup"])
+        if leaf is not None:
+            leaf.settle(spec["cgroup"], pid)
         crash.at("supervisor.after_settle")
         seen = processes.stat(pid)
         assert seen is not None, f"our child {pid} cannot be gone: nobody but us reaps it"
@@ -182,10 +185,6 @@ class Containers:
     def _files_limit(self, soft: int) -> None:
         # We hold a pidfd per task and need many; a task must get the limit that the agent was started with.
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, self._hard_files))
-
-    def _adopt_leaf(self, leaf: cgroups.Leaf | None, limits: dict[str, int | None] | None) -> None:
-        if leaf is not None and limits is not None:
-            leaf.settle(limits)
 
     def _watch(self, container_id: str, pid: int, pidfd: int, leaf: cgroups.Leaf | None) -> None:
         live = Live(container_id, pid, pidfd, leaf)
@@ -260,7 +259,7 @@ class Containers:
         try:
             leaf = self.groups.leaf(container_id, merged)
             leaf.make(merged)
-            leaf.settle(merged)
+            leaf.settle(merged, live.pid)
         except (cgroups.CgroupTrouble, OSError) as error:
             raise Refused("LauncherError", f"The limits of {container_id} were refused: {error}") from error
         live.leaf = leaf
@@ -372,7 +371,8 @@ class Containers:
             fact["memory_peak_bytes"] = peak if peak is not None else fact["memory_peak_bytes"]
             if (cpu := live.leaf.cpu_s()) is not None:
                 fact["cpu_s"] = sum(cpu)
-            if live.leaf.oom_kills():
+            near = limit is None or peak is None or peak > limit * OOM_SHARE_MIN
+            if (near or fact["wait_status"]) and live.leaf.oom_kills():
                 fact["oom_killed"] = True
                 fact["limitation"] = (
                     f"Memory limit exceeded: limit {_mib(limit)} MiB, most used {_mib(peak)} MiB; "
@@ -461,7 +461,8 @@ class Containers:
         left = self.sweep()
         for live in list(self.dying.values()):
             if live.leaf is not None:
-                if live.leaf.signal(9) or not live.leaf.remove():
+                if not live.leaf.remove():
+                    live.leaf.signal(9)
                     continue
             elif left.get(live.id) or (live.foreign and self._kill_marked(live.id)):
                 continue
@@ -527,7 +528,7 @@ class Containers:
         found = self._find_intended(record, heir) if self.file.same_boot else None
         if found is not None:
             if record.limits is not None:
-                self._adopt_leaf(self.groups.leaf(record.id, record.limits), record.limits)
+                self.groups.leaf(record.id, record.limits).settle(record.limits, found[0])
             self._started(record.id, *found)
         elif heir:
             self.file.write({"kind": "dropped", "id": record.id})

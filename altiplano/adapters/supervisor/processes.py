@@ -10,6 +10,7 @@ import fcntl
 import os
 import signal
 import struct
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def boot_id() -> str:
 
 def uptime_ticks() -> int:
     """Now, in the unit of `Stat.start_ticks`."""
-    return int(float((_read("/proc/uptime") or b"0").split()[0]) * TICKS_PER_S)
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_S)
 
 
 def look(pid: int) -> Ended | None:
