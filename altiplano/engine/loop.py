@@ -81,6 +81,7 @@ class Engine(Generic[E]):
         journal: Journal,
         recorder: Recorder | None = None,
         check: bool = False,
+        outbox: Callable[[Callable[[Effect], None]], Outbox] = Outbox,
     ) -> None:
         self.core = core
         self.journal = journal
@@ -94,7 +95,7 @@ class Engine(Generic[E]):
         self._make_wake = wake
         self._check = check
         self._inbox: deque[E] = deque()
-        self._outbox = Outbox(self._perform)
+        self._outbox = outbox(self._perform)
         self._ring = asyncio.Event()
         self._position = 0
         self._since_snapshot = 0

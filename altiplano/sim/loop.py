@@ -81,7 +81,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     # -- what is refused, what is replaced
 
     def call_soon_threadsafe(
-        self, callback: Callable[[Unpack[Ts]], object], *args: Unpack[Ts], context: contextvars.Context | None = None
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         if threading.get_ident() != self._thread:
             raise NotSimulated("a thread called into the simulation: threads have no place on a virtual clock")

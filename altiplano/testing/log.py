@@ -56,6 +56,12 @@ class MemoryDisk:
         size = sum(len(record) for group in self.groups for record in group.records)
         return size + (len(self.snapshot.body) if self.snapshot else 0)
 
+    @property
+    def end(self) -> int:
+        """The position up to which a recovery would find everything."""
+        whole = [group for group in self.groups if not group.torn]
+        return whole[-1].end if whole else self.snapshot.upto if self.snapshot else 0
+
     def records(self) -> list[bytes]:
         """What a recovery would find after the snapshot."""
         return [record for group in self.groups if not group.torn for record in group.records]
@@ -116,7 +122,7 @@ class MemoryLog:
         if disk.groups and disk.groups[-1].torn:
             disk.groups.pop()
         self._begin_epoch(disk)
-        self._end = disk.groups[-1].end if disk.groups else disk.snapshot.upto if disk.snapshot else 0
+        self._end = disk.end
         self._durable = self._end
         self._recovered = True
         return disk.snapshot.body if disk.snapshot else None, disk.records()

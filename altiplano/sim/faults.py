@@ -1,0 +1,132 @@
+"""What goes wrong, and when: drawn from the seed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from altiplano.sim.agent import AgentProcess
+from altiplano.sim.cluster import Cluster
+from altiplano.sim.master import MASTER, MasterProcess
+from altiplano.sim.process import Process
+
+WINDOW_S = 150.0
+"""Faults happen within this time; afterwards everything heals."""
+
+PAUSE_S_TYPICAL = 4.0
+"""Between two faults."""
+
+HOLD_S_TYPICAL = 8.0
+HOLD_S_MAX = 140.0
+"""Longer than a master waits for an agent, so that some become unreachable."""
+
+SLOW_DISK_FACTOR = 300.0
+EFFECTS_UNTIL_CRASH_MAX = 40
+
+
+class Faults:
+    """One run's faults."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._dice = random.Random(f"{cluster.seed} faults")
+        kinds: dict[Callable[[], None], int] = {
+            self._crash: 6,
+            self._crash_at_effect: 6,
+            self._crash_silently: 1,
+            self._cut: 4,
+            self._hold: 4,
+            self._hold_one_way: 2,
+            self._spoil: 2,
+            self._slow_disks: 2,
+            self._break_disk: 1,
+            self._lose_launcher: 2,
+            self._lose_supervisor: 1,
+        }
+        self._kinds, self._weights = list(kinds), list(kinds.values())
+
+    async def run(self) -> None:
+        """Let things go wrong for a while."""
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + WINDOW_S
+        while loop.time() < end_s:
+            await asyncio.sleep(self._dice.expovariate(1 / PAUSE_S_TYPICAL))
+            (kind,) = self._dice.choices(self._kinds, self._weights)
+            self._cluster.history.line(f"FAULT {kind.__name__.lstrip('_')}")
+            kind()
+        await asyncio.sleep(HOLD_S_MAX)
+        for process in self._cluster.processes.values():
+            if isinstance(process, Process):
+                process.crash_after_effects = None
+
+    def _name(self) -> str:
+        return self._dice.choice(self._cluster.names)
+
+    def _other(self) -> str:
+        """Anybody but the master."""
+        return self._dice.choice([name for name in self._cluster.names if name != MASTER])
+
+    def _crash(self) -> None:
+        self._cluster.processes[self._name()].crash()
+
+    def _crash_silently(self) -> None:
+        self._cluster.processes[self._name()].crash(silently=True)
+
+    def _crash_at_effect(self) -> None:
+        process = self._cluster.processes[self._dice.choice((MASTER, *self._cluster.machines))]
+        assert isinstance(process, MasterProcess | AgentProcess)
+        process.crash_after_effects = self._dice.randint(0, EFFECTS_UNTIL_CRASH_MAX)
+
+    def _cut(self) -> None:
+        self._cluster.weather.cut(self._other(), MASTER)
+
+    def _hold(self) -> None:
+        name, length_s = self._other(), self._length_s()
+        self._hold_path(name, MASTER, length_s)
+        self._hold_path(MASTER, name, length_s)
+
+    def _hold_one_way(self) -> None:
+        name, length_s = self._other(), self._length_s()
+        if self._dice.random() < 0.5:
+            self._hold_path(name, MASTER, length_s)
+        else:
+            self._hold_path(MASTER, name, length_s)
+
+    def _hold_path(self, source: str, target: str, length_s: float) -> None:
+        weather = self._cluster.weather
+        weather.hold(source, target)
+        asyncio.get_running_loop().call_later(length_s, weather.release, source, target)
+
+    def _length_s(self) -> float:
+        return min(HOLD_S_MAX, self._dice.choice((1, 1, 1, 15)) * self._dice.expovariate(1 / HOLD_S_TYPICAL))
+
+    def _spoil(self) -> None:
+        """Lose or double a frame of a link: its sequence numbers must notice."""
+        machine = self._dice.choice(list(self._cluster.machines))
+        for end in self._cluster.weather.between(machine, MASTER):
+            end.spoil(repeat=self._dice.random() < 0.5)
+
+    def _slow_disks(self) -> None:
+        self._cluster.flush_factor = SLOW_DISK_FACTOR
+        asyncio.get_running_loop().call_later(self._dice.uniform(1, 20), self._heal_disks)
+
+    def _heal_disks(self) -> None:
+        self._cluster.flush_factor = 1.0
+
+    def _break_disk(self) -> None:
+        """A full disk: the next commit fails, and its process must stop."""
+        disk = self._cluster.disks[self._dice.choice(list(self._cluster.disks))]
+        disk.broken = "the disk is full"
+
+        def mend() -> None:
+            disk.broken = None
+
+        asyncio.get_running_loop().call_later(self._dice.uniform(1, 20), mend)
+
+    def _lose_launcher(self) -> None:
+        self._cluster.machines[self._dice.choice(list(self._cluster.machines))].lose_connection()
+
+    def _lose_supervisor(self) -> None:
+        machine = self._cluster.machines[self._dice.choice(list(self._cluster.machines))]
+        machine.lose_supervisor(self._dice.uniform(0, 5))

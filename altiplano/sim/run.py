@@ -1,0 +1,88 @@
+"""One seed from begin to end, and many."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from altiplano.sim import loop as virtual
+from altiplano.sim.checkers.liveness import EndsWell
+from altiplano.sim.cluster import Cluster
+from altiplano.sim.faults import Faults
+from altiplano.sim.history import Violation
+from altiplano.sim.process import Parts
+from altiplano.sim.workloads.batch import Batch
+
+PATIENCE_S = 2400.0
+"""Simulated time after the last fault until which everything must have come to its end."""
+
+LOOK_S = 5.0
+"""Between two looks whether it has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What came of one seed."""
+
+    seed: int
+    violation: str | None
+    digest: str
+    lines: int
+    simulated_s: float
+    story: tuple[str, ...]
+    restarts: int
+    details: str = ""
+
+    @property
+    def replay(self) -> str:
+        """The command that does the same again."""
+        return f"python -m altiplano.sim --seed {self.seed}"
+
+
+def run_seed(seed: int, *, parts: Callable[[], Parts] | None = None, faults: bool = True, check: bool = True) -> Report:
+    """Simulate one seed; `parts` replaces pieces of the processes, to plant a fault."""
+    return virtual.run(_simulate(seed, parts() if parts is not None else None, faults=faults, check=check))
+
+
+async def _simulate(seed: int, parts: Parts | None, *, faults: bool, check: bool) -> Report:
+    cluster = Cluster(seed, Batch(seed), parts=parts, check=check)
+    started_s = asyncio.get_running_loop().time()
+    cluster.start_all()
+    driving = asyncio.ensure_future(_drive(cluster, faults=faults))
+    failed = asyncio.ensure_future(cluster.history.failed.wait())
+    await asyncio.wait((driving, failed), return_when=asyncio.FIRST_COMPLETED)
+    failed.cancel()
+    driving.cancel()
+    violation = cluster.history.violation
+    if driving.done() and not driving.cancelled():
+        driving.result()
+    return Report(
+        seed=seed,
+        violation=str(violation) if violation is not None else None,
+        digest=cluster.history.digest,
+        lines=cluster.history.lines,
+        simulated_s=asyncio.get_running_loop().time() - started_s,
+        story=tuple(cluster.history.story),
+        restarts=sum(cluster.lives(name) - 1 for name in cluster.names),
+        details=_details(violation),
+    )
+
+
+async def _drive(cluster: Cluster, *, faults: bool) -> None:
+    loop = asyncio.get_running_loop()
+    if faults:
+        await Faults(cluster).run()
+    deadline_s = loop.time() + PATIENCE_S
+    ends = next(checker for checker in cluster.checkers if isinstance(checker, EndsWell))
+    while ends.left() and loop.time() < deadline_s:  # noqa: ASYNC110  (many conditions at once; time is free here)
+        await asyncio.sleep(LOOK_S)
+    cluster.history.at_the_end()
+
+
+def _details(violation: Violation | None) -> str:
+    """The program's own traceback, where a violation was an error."""
+    if violation is None or violation.__cause__ is None:
+        return ""
+    return "".join(traceback.format_exception(violation.__cause__))
