@@ -1,0 +1,349 @@
+"""What holds from now on in a master.
+
+The first half is the registry: what outlives the process.  The rest is known to one process and
+learned again from frameworks and agents after a restart.  `core.Core.apply` is the only reader.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from altiplano.engine.core import Fact
+from altiplano.model.resources import Resources
+from altiplano.model.tasks import State
+from altiplano.model.time import Instant
+from altiplano.wire.messages import mesos, scheduler
+
+VERSION = 1
+"""Version of the durable facts: a program reads its own and the one before."""
+
+
+class EpochBegan(Fact, frozen=True, kw_only=True):
+    """A process took office."""
+
+    epoch: int
+    master_id: str
+    at_s: float
+
+
+class AgentAdmitted(Fact, frozen=True, kw_only=True):
+    """An agent became a member of the pool, or a member with changed properties."""
+
+    agent_id: str
+    info: mesos.AgentInfo
+    at_s: float
+
+
+class AgentUnreachable(Fact, frozen=True, kw_only=True):
+    """A member has been silent for too long."""
+
+    agent_id: str
+    since_s: float
+
+
+class AgentGone(Fact, frozen=True, kw_only=True):
+    """An operator said that an agent will never return."""
+
+    agent_id: str
+    at_s: float
+
+
+class AgentRemoved(Fact, frozen=True, kw_only=True):
+    """An agent left for good."""
+
+    agent_id: str
+    at_s: float
+
+
+class FrameworkRegistered(Fact, frozen=True, kw_only=True):
+    """A framework is known; its deadline, if one ran, is lifted."""
+
+    framework_id: str
+    name: str
+    failover_timeout_s: float
+    at_s: float
+
+
+class FrameworkAway(Fact, frozen=True, kw_only=True):
+    """A framework has lost its stream, and is removed at `deadline_s` (wall clock) unless it comes back."""
+
+    framework_id: str
+    deadline_s: float
+
+
+class FrameworkRemoved(Fact, frozen=True, kw_only=True):
+    """A framework is gone for good, with all its tasks."""
+
+    framework_id: str
+    at_s: float
+
+
+DURABLE = (
+    EpochBegan,
+    AgentAdmitted,
+    AgentUnreachable,
+    AgentGone,
+    AgentRemoved,
+    FrameworkRegistered,
+    FrameworkAway,
+    FrameworkRemoved,
+)
+
+
+class Volatile(Fact, frozen=True, kw_only=True):
+    """A fact that is not written down."""
+
+    durable: ClassVar[bool] = False
+
+
+class TimerSet(Volatile, frozen=True, kw_only=True):
+    """Wake up for `what` about `subject` at `at_s` (monotonic), or no more."""
+
+    what: str
+    subject: str
+    at_s: float | None
+
+
+# -- frameworks
+
+
+class FrameworkSubscribed(Volatile, frozen=True, kw_only=True):
+    """A framework is connected by a stream, with a description of itself that passed all checks."""
+
+    framework_id: str
+    stream: str
+    info: mesos.FrameworkInfo
+    suppressed: tuple[str, ...] = ()
+    constraints: scheduler.OfferConstraints | None = None
+    at: Instant
+
+
+class FrameworkBrought(Volatile, frozen=True, kw_only=True):
+    """A framework is known from an agent that runs its tasks; it has not subscribed to this master."""
+
+    info: mesos.FrameworkInfo
+    at_s: float
+
+
+class FrameworkUpdated(Volatile, frozen=True, kw_only=True):
+    """A connected framework described itself anew."""
+
+    framework_id: str
+    info: mesos.FrameworkInfo
+    suppressed: tuple[str, ...] = ()
+    constraints: scheduler.OfferConstraints | None = None
+
+
+class FrameworkDisconnected(Volatile, frozen=True, kw_only=True):
+    framework_id: str
+
+
+class RolesSuppressed(Volatile, frozen=True, kw_only=True):
+    framework_id: str
+    roles: tuple[str, ...]
+
+
+class RolesRevived(Volatile, frozen=True, kw_only=True):
+    """The framework wants offers again for these roles; what it declined is forgotten."""
+
+    framework_id: str
+    roles: tuple[str, ...]
+
+
+# -- agents
+
+
+class AgentConnected(Volatile, frozen=True, kw_only=True):
+    agent_id: str
+    link: str
+    peer: str
+    altiplano_version: str
+    at_s: float
+
+
+class AgentDisconnected(Volatile, frozen=True, kw_only=True):
+    """The link broke.  The tasks of `forsaken` frameworks, which do not checkpoint, are lost."""
+
+    agent_id: str
+    forsaken: tuple[str, ...] = ()
+
+
+class AgentPinged(Volatile, frozen=True, kw_only=True):
+    """A ping is under way; `misses` of them in a row have had no answer."""
+
+    agent_id: str
+    misses: int
+
+
+class AgentAnswered(Volatile, frozen=True, kw_only=True):
+    agent_id: str
+
+
+# -- offers
+
+
+class OfferMade(Volatile, frozen=True, kw_only=True):
+    """Resources of an agent are held for a framework.  It is told at the end of the allocation run."""
+
+    offer: mesos.Offer
+    role: str
+    resources: Resources
+
+
+class OffersTold(Volatile, frozen=True, kw_only=True):
+    """These frameworks were told all offers that waited for them."""
+
+    framework_ids: tuple[str, ...]
+
+
+class OfferEnded(Volatile, frozen=True, kw_only=True):
+    """An offer was used, declined or withdrawn; its resources are free."""
+
+    offer_id: str
+
+
+class Declined(Volatile, frozen=True, kw_only=True):
+    """A framework does not want these or less of an agent until `until_s` (monotonic)."""
+
+    framework_id: str
+    role: str
+    agent_id: str
+    resources: Resources
+    until_s: float
+    short: bool
+
+
+class AllocationDue(Volatile, frozen=True, kw_only=True):
+    """Agents have something to offer; they are looked at together at `at_s` (monotonic)."""
+
+    at_s: float
+
+
+class AllocationBegan(Volatile, frozen=True, kw_only=True):
+    """The agents that were marked by now are looked at, in slices.  `expired_s`: refusals up to then have ended."""
+
+    expired_s: float | None = None
+
+
+class AgentsVisited(Volatile, frozen=True, kw_only=True):
+    """These agents of the run have been looked at; what was kept waiting for somebody on them is free again."""
+
+    agent_ids: tuple[str, ...]
+
+
+class TurnKept(Volatile, frozen=True, kw_only=True):
+    """What is free on an agent waits for a framework that declined it a moment ago, counted as its own."""
+
+    framework_id: str
+    role: str
+    agent_id: str
+    resources: Resources
+
+
+# -- tasks and executors
+
+
+class TaskAdded(Volatile, frozen=True, kw_only=True):
+    """A task was launched, or came with an agent."""
+
+    framework_id: str
+    task_id: str
+    agent_id: str
+    name: str
+    role: str
+    state: State
+    resources: Resources
+    info: bytes
+    executor_id: str | None = None
+    statuses: tuple[mesos.TaskStatus, ...] = ()
+    update_state: State | None = None
+    update_uuid: bytes | None = None
+    returned: bool = False
+    at_s: float
+
+
+class TaskUpdated(Volatile, frozen=True, kw_only=True):
+    """A task is in `state`; `status` is what was told about it, if anything was."""
+
+    framework_id: str
+    task_id: str
+    state: State
+    status: mesos.TaskStatus | None = None
+    reliable: bool = False
+
+
+class TaskCompleted(Volatile, frozen=True, kw_only=True):
+    """Nothing more is expected about a task; it moves to the memory of completed or unreachable ones."""
+
+    framework_id: str
+    task_id: str
+
+
+class KillAsked(Volatile, frozen=True, kw_only=True):
+    """A task is to be killed; the order is given again should its agent come back with the task."""
+
+    framework_id: str
+    task_id: str
+    kill_policy: mesos.KillPolicy | None = None
+
+
+class ExecutorAdded(Volatile, frozen=True, kw_only=True):
+    framework_id: str
+    agent_id: str
+    executor_id: str
+    role: str
+    resources: Resources
+    info: mesos.ExecutorInfo
+
+
+class ExecutorRemoved(Volatile, frozen=True, kw_only=True):
+    framework_id: str
+    agent_id: str
+    executor_id: str
+
+
+class OperatorSubscribed(Volatile, frozen=True, kw_only=True):
+    stream: str
+
+
+class OperatorLeft(Volatile, frozen=True, kw_only=True):
+    stream: str
+
+
+AnyFact = (
+    EpochBegan
+    | AgentAdmitted
+    | AgentUnreachable
+    | AgentGone
+    | AgentRemoved
+    | FrameworkRegistered
+    | FrameworkAway
+    | FrameworkRemoved
+    | TimerSet
+    | FrameworkSubscribed
+    | FrameworkBrought
+    | FrameworkUpdated
+    | FrameworkDisconnected
+    | RolesSuppressed
+    | RolesRevived
+    | AgentConnected
+    | AgentDisconnected
+    | AgentPinged
+    | AgentAnswered
+    | OfferMade
+    | OffersTold
+    | OfferEnded
+    | Declined
+    | AllocationDue
+    | AllocationBegan
+    | AgentsVisited
+    | TurnKept
+    | TaskAdded
+    | TaskUpdated
+    | TaskCompleted
+    | KillAsked
+    | ExecutorAdded
+    | ExecutorRemoved
+    | OperatorSubscribed
+    | OperatorLeft
+)

@@ -1,0 +1,243 @@
+"""Offers: how they are made, told, declined and withdrawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from altiplano.master import facts, infos
+from altiplano.master.allocator import filters
+from altiplano.master.allocator.allocator import ROUNDING, Pick
+from altiplano.master.outcome import Outcome
+from altiplano.master.state import Agent, Framework, MasterState, Offer
+from altiplano.model.resources import EMPTY, Resources
+from altiplano.wire import translate
+from altiplano.wire.messages import mesos, scheduler
+
+COALESCE_S = 0.003
+"""Time from the first event that frees something to the run that offers it: what happens meanwhile is seen together."""
+
+OFFER_TIMER = "offer"
+
+
+def decline(out: Outcome, framework: Framework, call: scheduler.CallDecline) -> None:
+    """The framework does not want these offers; those that are not its own or over already are passed over."""
+    given_back: dict[str, Resources] = {}
+    for message in call.offer_ids:
+        offer = framework.offers.get(message.value)
+        if offer is None or offer.id in given_back:
+            continue
+        given_back[offer.id] = offer.resources
+        out.holds(facts.OfferEnded(offer_id=offer.id))
+        refuse(out, framework.id, offer.role, offer.agent_id, offer.resources, call.filters)
+    if given_back:
+        total = sum(given_back.values(), EMPTY)
+        seconds = filters.refuse_seconds(call.filters.refuse_seconds if call.filters else None)
+        out.note(f"declined {len(given_back)} offers ({total}) for {seconds:g} s", framework.id)
+
+
+def refuse(
+    out: Outcome,
+    framework_id: str,
+    role: str,
+    agent_id: str,
+    resources: Resources,
+    wanted: mesos.Filters | None,
+) -> None:
+    """Remember what a framework does not want of an agent."""
+    if not resources:
+        return
+    seconds = filters.refuse_seconds(wanted.refuse_seconds if wanted is not None else None)
+    interval_s = out.state.config.allocation_interval_s
+    out.holds(
+        facts.Declined(
+            framework_id=framework_id,
+            role=role,
+            agent_id=agent_id,
+            resources=resources,
+            until_s=out.now.mono_s + max(seconds, interval_s),
+            short=seconds < interval_s,
+        )
+    )
+
+
+def rescind(out: Outcome, offers: Iterable[Offer]) -> None:
+    """Withdraw offers, and say so to frameworks that have heard of them."""
+    for offer in offers:
+        out.holds(facts.OfferEnded(offer_id=offer.id))
+        if offer.told:
+            out.tell(out.state.frameworks[offer.framework_id], infos.rescind(offer.id))
+
+
+def timed_out(out: Outcome, offer_id: str) -> None:
+    """An offer was not used for too long."""
+    out.holds(facts.TimerSet(what=OFFER_TIMER, subject=offer_id, at_s=None))
+    offer = out.state.offers.get(offer_id)
+    if offer is not None:
+        rescind(out, (offer,))
+        seconds = out.state.config.offer_timeout_s
+        out.note(f"an offer on {offer.agent_id} was not used for {seconds} s and is rescinded", offer.framework_id)
+
+
+# -- allocation runs
+
+
+def allocate(out: Outcome) -> None:
+    """Go on with the allocation run, or begin one that is due."""
+    allocator = out.state.allocator
+    if allocator.running:
+        _slice(out)
+        return
+    beat_s = allocator.beat_s
+    beats = beat_s is not None and beat_s <= out.now.mono_s
+    due = allocator.due_s is not None and allocator.due_s <= out.now.mono_s
+    if beats or due:
+        interval_s = allocator.interval_s
+        expired_s = math.floor(out.now.mono_s / interval_s + ROUNDING) * interval_s if beats else None
+        out.holds(facts.AllocationBegan(expired_s=expired_s))
+
+
+def _slice(out: Outcome) -> None:
+    state = out.state
+    plan = state.allocator.plan()
+    out.holds(facts.AgentsVisited(agent_ids=plan.visited))
+    made: dict[str, list[mesos.Offer]] = {}
+    number = state.next_offer
+    for pick in plan.picks:
+        if pick.waits:
+            out.holds(
+                facts.TurnKept(
+                    framework_id=pick.framework_id, role=pick.role, agent_id=pick.agent_id, resources=pick.resources
+                )
+            )
+            continue
+        message = _message(state, pick, f"{state.master_id}-O{number}")
+        number += 1
+        made.setdefault(pick.framework_id, []).append(message)
+        out.holds(facts.OfferMade(offer=message, role=pick.role, resources=pick.resources))
+    if len(plan.visited) == len(state.allocator.queue):
+        _tell(out, made)
+
+
+def _tell(out: Outcome, made: Mapping[str, list[mesos.Offer]]) -> None:
+    """The run is over: one event for every framework that was offered something."""
+    state = out.state
+    told = []
+    for framework_id in sorted({*state.untold, *made}):
+        if not state.allocator.may_be_told(framework_id):
+            continue
+        framework = state.frameworks[framework_id]
+        earlier = [state.offers[offer_id] for offer_id in state.untold.get(framework_id, ())]
+        messages = (*(offer.message for offer in earlier), *made.get(framework_id, ()))
+        told.append(framework_id)
+        out.tell(
+            framework,
+            scheduler.Event(type=scheduler.EventType.OFFERS, offers=scheduler.EventOffers(offers=messages)),
+        )
+        hosts = ", ".join(message.hostname for message in messages[:3])
+        more = f" and {len(messages) - 3} more" if len(messages) > 3 else ""
+        out.note(f"offered {len(messages)} agents: {hosts}{more}", framework_id)
+        if state.config.offer_timeout_s is not None:
+            at_s = out.now.mono_s + state.config.offer_timeout_s
+            out.holds(*(facts.TimerSet(what=OFFER_TIMER, subject=one.id.value, at_s=at_s) for one in messages))
+    out.holds(facts.OffersTold(framework_ids=tuple(told)))
+
+
+def _message(state: MasterState, pick: Pick, offer_id: str) -> mesos.Offer:
+    agent = state.agents[pick.agent_id]
+    framework = state.frameworks[pick.framework_id]
+    executors = [mesos.ExecutorID(value=executor_id) for of, executor_id in agent.executors if of == framework.id]
+    return mesos.Offer(
+        id=mesos.OfferID(value=offer_id),
+        framework_id=mesos.FrameworkID(value=framework.id),
+        agent_id=mesos.AgentID(value=agent.id),
+        hostname=agent.info.hostname,
+        resources=resource_messages(pick.resources, pick.role, framework),
+        executor_ids=tuple(executors),
+        attributes=agent.info.attributes,
+        url=agent_url(agent),
+        allocation_info=mesos.ResourceAllocationInfo(role=pick.role) if framework.multi_role else None,
+        domain=agent.info.domain,
+    )
+
+
+def resource_messages(held: Resources, role: str, framework: Framework) -> tuple[mesos.Resource, ...]:
+    """Resources as a framework sees them: in the form it knows, marked as allocated if it has several roles."""
+    return translate.resources_to(
+        held.allocate(role) if framework.multi_role else held,
+        refined=framework.refined,
+        allocation=framework.multi_role,
+    )
+
+
+def agent_url(agent: Agent) -> mesos.URL:
+    info = agent.info
+    ip = agent.peer or info.hostname
+    return mesos.URL(
+        scheme="http", address=mesos.Address(hostname=info.hostname, ip=ip, port=info.port), path="/slave(1)"
+    )
+
+
+# -- taking facts into the state
+
+
+def apply_made(state: MasterState, fact: facts.OfferMade) -> None:
+    framework = state.frameworks[fact.offer.framework_id.value]
+    agent = state.agents[fact.offer.agent_id.value]
+    offer = Offer(
+        id=fact.offer.id.value,
+        framework_id=framework.id,
+        agent_id=agent.id,
+        role=fact.role,
+        resources=fact.resources,
+        message=fact.offer,
+    )
+    state.offers[offer.id] = framework.offers[offer.id] = agent.offers[offer.id] = offer
+    state.untold.setdefault(framework.id, []).append(offer.id)
+    state.next_offer += 1
+    agent.offered = agent.offered + offer.resources
+    state.allocator.allocate(agent.id, framework.id, offer.role, offer.resources)
+    state.allocator.offered(framework.id, offer.role)
+
+
+def apply_told(state: MasterState, fact: facts.OffersTold) -> None:
+    for framework_id in fact.framework_ids:
+        for offer_id in state.untold.pop(framework_id, ()):
+            state.offers[offer_id].told = True
+            state.counts["offers_sent"] += 1
+    state.allocator.end()
+
+
+def apply_ended(state: MasterState, fact: facts.OfferEnded) -> None:
+    offer = state.offers.get(fact.offer_id)
+    if offer is not None:
+        apply_end_of(state, offer)
+
+
+def apply_end_of(state: MasterState, offer: Offer) -> None:
+    """An offer is over, its resources are free."""
+    del state.offers[offer.id]
+    agent = state.agents[offer.agent_id]
+    framework = state.frameworks.get(offer.framework_id)
+    if framework is not None:
+        del framework.offers[offer.id]
+    del agent.offers[offer.id]
+    agent.offered = agent.offered - offer.resources
+    if not offer.told:
+        untold = state.untold.get(offer.framework_id, [])
+        if offer.id in untold:
+            untold.remove(offer.id)
+        if not untold:
+            state.untold.pop(offer.framework_id, None)
+    state.allocator.recover(agent.id, offer.framework_id, offer.role, offer.resources)
+    state.allocator.offer_ended(offer.framework_id)
+
+
+def apply_declined(state: MasterState, fact: facts.Declined) -> None:
+    state.allocator.refuse(
+        fact.agent_id, fact.framework_id, fact.role, fact.resources, until_s=fact.until_s, short=fact.short
+    )
+
+
+def apply_turn_kept(state: MasterState, fact: facts.TurnKept) -> None:
+    state.allocator.keep_turn(fact.agent_id, fact.framework_id, fact.role, fact.resources)

@@ -1,0 +1,268 @@
+"""What a master knows.
+
+Records here are changed by `core.Core.apply` only, through the functions of `frameworks`, `agents`,
+`offers` and `tasks` that apply facts.  Everything else reads.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from enum import Enum
+from heapq import heappop, heappush
+
+import msgspec
+
+from altiplano.master.allocator.allocator import Allocator
+from altiplano.model.resources import EMPTY, Resources
+from altiplano.model.tasks import State as TaskState
+from altiplano.wire.messages import mesos, scheduler
+
+STATUSES_MAX = 16
+"""Statuses kept of one task; the oldest go first."""
+
+REMOVED_AGENTS_MAX = 102_400
+"""Unreachable, gone and removed agents that are remembered, each."""
+
+Capability = mesos.FrameworkInfoCapabilityType
+
+
+class Presence(Enum):
+    """How a framework is known.
+
+    REGISTERED (from the registry only, unknown to callers) ──► RECOVERED (an agent runs its tasks)
+         │                                                          │
+         └───────────────────► CONNECTED ◄──► DISCONNECTED ◄────────┘        any ──► COMPLETED
+    """
+
+    REGISTERED = "registered"
+    RECOVERED = "recovered"
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+    COMPLETED = "completed"
+
+
+class Membership(Enum):
+    """How an agent is known.
+
+    AWAITED (from the registry, not back since the restart) ──► CONNECTED ◄──► DISCONNECTED
+    """
+
+    AWAITED = "awaited"
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+
+
+class Task(msgspec.Struct, kw_only=True, gc=False):
+    """A task.  `info` is its TaskInfo in canonical JSON; the other fields are what decisions need of it."""
+
+    id: str
+    framework_id: str
+    agent_id: str
+    name: str
+    role: str
+    state: TaskState
+    resources: Resources
+    info: bytes
+    executor_id: str | None
+    statuses: tuple[mesos.TaskStatus, ...]
+    update_state: TaskState | None = None
+    update_uuid: bytes | None = None
+    holds: bool = True
+    kill_asked: bool = False
+    kill_policy: mesos.KillPolicy | None = None
+    added_s: float = 0.0
+
+
+class Executor(msgspec.Struct, kw_only=True, gc=False):
+    """A custom executor that runs on an agent, or is about to."""
+
+    id: str
+    framework_id: str
+    agent_id: str
+    role: str
+    resources: Resources
+    info: mesos.ExecutorInfo
+
+
+class Offer(msgspec.Struct, kw_only=True, gc=False):
+    """Resources that are held for a framework.  `told` once it has heard of them."""
+
+    id: str
+    framework_id: str
+    agent_id: str
+    role: str
+    resources: Resources
+    message: mesos.Offer
+    told: bool = False
+
+
+TaskKey = tuple[str, str]
+"""Framework and task: task ids are unique within their framework only."""
+
+
+class Agent(msgspec.Struct, kw_only=True):
+    id: str
+    info: mesos.AgentInfo
+    total: Resources
+    membership: Membership
+    registered_s: float
+    reregistered_s: float | None = None
+    link: str | None = None
+    peer: str = ""
+    altiplano_version: str = ""
+    misses: int = 0
+    used: Resources = EMPTY
+    offered: Resources = EMPTY
+    tasks: dict[TaskKey, Task] = msgspec.field(default_factory=dict)
+    executors: dict[TaskKey, Executor] = msgspec.field(default_factory=dict)
+    offers: dict[str, Offer] = msgspec.field(default_factory=dict)
+    forsaken: set[str] = msgspec.field(default_factory=set)
+    """Frameworks whose tasks were declared lost when the link broke; the agent ends them when it returns."""
+
+    @property
+    def connected(self) -> bool:
+        return self.membership is Membership.CONNECTED
+
+
+class Framework(msgspec.Struct, kw_only=True):
+    id: str
+    name: str
+    presence: Presence
+    failover_timeout_s: float
+    registered_s: float
+    info: mesos.FrameworkInfo | None = None
+    roles: tuple[str, ...] = ()
+    suppressed: frozenset[str] = frozenset()
+    constraints: scheduler.OfferConstraints | None = None
+    capabilities: frozenset[Capability] = frozenset()
+    stream: str | None = None
+    reregistered_s: float | None = None
+    unregistered_s: float | None = None
+    deadline_s: float | None = None
+    tasks: dict[str, Task] = msgspec.field(default_factory=dict)
+    completed: OrderedDict[str, Task] = msgspec.field(default_factory=OrderedDict)
+    unreachable: OrderedDict[str, Task] = msgspec.field(default_factory=OrderedDict)
+    executors: dict[tuple[str, str], Executor] = msgspec.field(default_factory=dict)
+    offers: dict[str, Offer] = msgspec.field(default_factory=dict)
+    used: Resources = EMPTY
+
+    @property
+    def connected(self) -> bool:
+        return self.presence is Presence.CONNECTED
+
+    @property
+    def partition_aware(self) -> bool:
+        return Capability.PARTITION_AWARE in self.capabilities
+
+    @property
+    def multi_role(self) -> bool:
+        return Capability.MULTI_ROLE in self.capabilities
+
+    @property
+    def refined(self) -> bool:
+        return Capability.RESERVATION_REFINEMENT in self.capabilities
+
+    @property
+    def checkpoint(self) -> bool:
+        return self.info is not None and self.info.checkpoint
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the settings the core needs, in plain numbers."""
+
+    hostname: str = "127.0.0.1"
+    ip: str = "127.0.0.1"
+    port: int = 5050
+    allocation_interval_s: float = 1.0
+    minimums: tuple[tuple[tuple[str, int], ...], ...] = ((("cpus", 10),), (("mem", 32_000),))
+    offer_timeout_s: float | None = None
+    ping_interval_s: float = 15.0
+    ping_misses_max: int = 5
+    reregister_timeout_s: float = 600.0
+    completed_frameworks_max: int = 50
+    completed_tasks_max: int = 1000
+    unreachable_tasks_max: int = 1000
+    roles: frozenset[str] | None = None
+    root_submissions: bool = True
+    filter_gpus: bool = True
+    excluded: frozenset[str] = frozenset()
+    weights: tuple[tuple[str, float], ...] = ()
+    operator_streams_max: int = 1000
+
+
+class Timers:
+    """Points in time at which something is due, each named by what and about whom."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, str, str]] = []
+        self._at: dict[tuple[str, str], float] = {}
+
+    def set(self, what: str, subject: str, at_s: float | None) -> None:
+        """Set, move or (None) stop a timer."""
+        if at_s is None:
+            self._at.pop((what, subject), None)
+        else:
+            self._at[what, subject] = at_s
+            heappush(self._heap, (at_s, what, subject))
+        # The root is kept true, so that `next_s` can look at it without changing anything.
+        while self._heap and self._is_stale(self._heap[0]):
+            heappop(self._heap)
+        if len(self._heap) > 64 and len(self._heap) > 4 * len(self._at):
+            self._heap = sorted((at, *key) for key, at in self._at.items())
+
+    def next_s(self) -> float | None:
+        return self._heap[0][0] if self._heap else None
+
+    def first_due(self, now_s: float) -> tuple[str, str] | None:
+        """What has been due longest, if anything is.  Changes nothing: whoever handles a timer sets it anew."""
+        if not self._heap or self._heap[0][0] > now_s:
+            return None
+        _, what, subject = self._heap[0]
+        return what, subject
+
+    def _is_stale(self, entry: tuple[float, str, str]) -> bool:
+        return self._at.get((entry[1], entry[2])) != entry[0]
+
+
+class MasterState:
+    """Everything a master knows."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.master_id = ""
+        self.epoch = 0
+        self.started_s = 0.0
+        self.elected_s = 0.0
+        self.frameworks: dict[str, Framework] = {}
+        self.completed: OrderedDict[str, Framework] = OrderedDict()
+        self.by_stream: dict[str, str] = {}
+        self.agents: dict[str, Agent] = {}
+        self.by_link: dict[str, str] = {}
+        self.awaited: set[str] = set()
+        self.unreachable: OrderedDict[str, float] = OrderedDict()
+        self.gone: OrderedDict[str, float] = OrderedDict()
+        self.offers: dict[str, Offer] = {}
+        self.untold: dict[str, list[str]] = {}
+        self.operators: dict[str, None] = {}
+        self.timers = Timers()
+        self.counts: Counter[str] = Counter()
+        self.next_framework = 0
+        self.next_agent = 0
+        self.next_offer = 0
+        self.allocator = Allocator(
+            interval_s=config.allocation_interval_s,
+            minimums=tuple(dict(minimum) for minimum in config.minimums),
+            excluded=config.excluded,
+            gpus_apart=config.filter_gpus,
+        )
+        for role, weight in config.weights:
+            self.allocator.shares.set_weight(role, weight)
+
+    def framework(self, framework_id: str) -> Framework | None:
+        """A framework that calls may name: one that has subscribed here or was brought by an agent."""
+        framework = self.frameworks.get(framework_id)
+        return framework if framework is not None and framework.presence is not Presence.REGISTERED else None
+
+    def task(self, framework_id: str, task_id: str) -> Task | None:
+        framework = self.frameworks.get(framework_id)
+        return framework.tasks.get(task_id) if framework is not None else None

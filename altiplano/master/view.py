@@ -1,0 +1,241 @@
+"""What a master shows: its state as messages of the operator API.  Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from altiplano.master import infos
+from altiplano.master.state import Agent, Framework, MasterState, Presence, Task
+from altiplano.model.resources import Resources
+from altiplano.model.tasks import State
+from altiplano.wire import json, translate
+from altiplano.wire.messages import master, mesos
+
+Capability = mesos.AgentInfoCapabilityType
+
+AGENT_CAPABILITIES = tuple(
+    mesos.AgentInfoCapability(type=one)
+    for one in (Capability.MULTI_ROLE, Capability.HIERARCHICAL_ROLE, Capability.RESERVATION_REFINEMENT)
+)
+
+
+def resources(held: Resources) -> tuple[mesos.Resource, ...]:
+    """Resources as operators see them."""
+    return translate.resources_to(held, refined=True)
+
+
+def task_message(framework_id: str, info: mesos.TaskInfo, state: State) -> mesos.Task:
+    """A task that was just launched."""
+    return mesos.Task(
+        name=info.name,
+        task_id=info.task_id,
+        framework_id=mesos.FrameworkID(value=framework_id),
+        executor_id=info.executor.executor_id if info.executor is not None else None,
+        agent_id=info.agent_id,
+        state=infos.WIRE_STATES[state],
+        resources=info.resources,
+        labels=info.labels,
+        discovery=info.discovery,
+        container=info.container,
+        user=info.command.user if info.command is not None else None,
+        health_check=info.health_check,
+        kill_policy=info.kill_policy,
+        limits=info.limits,
+    )
+
+
+def task_row(task: Task) -> mesos.Task:
+    """A task as it stands."""
+    info = json.decode(mesos.TaskInfo, task.info)
+    return infos.replace(
+        task_message(task.framework_id, info, task.state),
+        statuses=task.statuses,
+        status_update_state=infos.WIRE_STATES[task.update_state] if task.update_state is not None else None,
+        status_update_uuid=task.update_uuid,
+    )
+
+
+def agent_row(state: MasterState, agent: Agent) -> master.ResponseGetAgentsAgent:
+    return master.ResponseGetAgentsAgent(
+        agent_info=agent.info,
+        active=agent.connected,
+        version=infos.MESOS_VERSION,
+        pid=agent_pid(agent),
+        registered_time=infos.time_of(agent.registered_s),
+        reregistered_time=infos.time_of(agent.reregistered_s),
+        total_resources=resources(agent.total),
+        allocated_resources=resources(agent.used),
+        offered_resources=resources(agent.offered),
+        capabilities=AGENT_CAPABILITIES,
+        deactivated=False,
+    )
+
+
+def new_agent_row(state: MasterState, info: mesos.AgentInfo, peer: str, at_s: float) -> master.ResponseGetAgentsAgent:
+    """An agent that is about to become a member."""
+    return master.ResponseGetAgentsAgent(
+        agent_info=info,
+        active=True,
+        version=infos.MESOS_VERSION,
+        pid=f"slave(1)@{peer}:{info.port}",
+        registered_time=infos.time_of(at_s),
+        total_resources=info.resources,
+        capabilities=AGENT_CAPABILITIES,
+        deactivated=False,
+    )
+
+
+def agent_pid(agent: Agent) -> str:
+    return f"slave(1)@{agent.peer or agent.info.hostname}:{agent.info.port}"
+
+
+def framework_row(framework: Framework) -> master.ResponseGetFrameworksFramework:
+    info = framework.info or mesos.FrameworkInfo(user="", name=framework.name, id=mesos.FrameworkID(value=framework.id))
+    offered = Resources()
+    for offer in framework.offers.values():
+        offered = offered + offer.resources
+    return master.ResponseGetFrameworksFramework(
+        framework_info=info,
+        active=framework.connected,
+        connected=framework.connected,
+        recovered=framework.presence in (Presence.RECOVERED, Presence.REGISTERED),
+        registered_time=infos.time_of(framework.registered_s),
+        reregistered_time=infos.time_of(framework.reregistered_s),
+        unregistered_time=infos.time_of(framework.unregistered_s),
+        offers=tuple(offer.message for offer in framework.offers.values()),
+        allocated_resources=resources(framework.used),
+        offered_resources=resources(offered),
+        offer_constraints=framework.constraints,
+    )
+
+
+def get_agents(state: MasterState) -> master.ResponseGetAgents:
+    here = [agent for agent in state.agents.values() if agent.id not in state.awaited]
+    return master.ResponseGetAgents(
+        agents=tuple(agent_row(state, agent) for agent in here),
+        recovered_agents=tuple(state.agents[agent_id].info for agent_id in sorted(state.awaited)),
+    )
+
+
+def known_frameworks(state: MasterState) -> list[Framework]:
+    """Frameworks with a description; the others are known from the registry only."""
+    return [framework for framework in state.frameworks.values() if framework.info is not None]
+
+
+def get_frameworks(state: MasterState) -> master.ResponseGetFrameworks:
+    return master.ResponseGetFrameworks(
+        frameworks=tuple(framework_row(framework) for framework in known_frameworks(state)),
+        completed_frameworks=tuple(framework_row(one) for one in state.completed.values() if one.info is not None),
+    )
+
+
+def get_tasks(state: MasterState) -> master.ResponseGetTasks:
+    every = (*state.frameworks.values(), *state.completed.values())
+    return master.ResponseGetTasks(
+        tasks=_rows(task for framework in every for task in framework.tasks.values()),
+        completed_tasks=_rows(task for framework in every for task in framework.completed.values()),
+        unreachable_tasks=_rows(task for framework in every for task in framework.unreachable.values()),
+    )
+
+
+def _rows(tasks: Iterable[Task]) -> tuple[mesos.Task, ...]:
+    return tuple(task_row(task) for task in tasks)
+
+
+def get_executors(state: MasterState) -> master.ResponseGetExecutors:
+    return master.ResponseGetExecutors(
+        executors=tuple(
+            master.ResponseGetExecutorsExecutor(
+                executor_info=executor.info, agent_id=mesos.AgentID(value=executor.agent_id)
+            )
+            for agent in state.agents.values()
+            for executor in agent.executors.values()
+        )
+    )
+
+
+def get_state(state: MasterState) -> master.ResponseGetState:
+    return master.ResponseGetState(
+        get_tasks=get_tasks(state),
+        get_executors=get_executors(state),
+        get_frameworks=get_frameworks(state),
+        get_agents=get_agents(state),
+    )
+
+
+def get_master(state: MasterState) -> master.ResponseGetMaster:
+    return master.ResponseGetMaster(
+        master_info=infos.master_info(state), start_time=state.started_s, elected_time=state.elected_s
+    )
+
+
+def get_roles(state: MasterState) -> master.ResponseGetRoles:
+    return master.ResponseGetRoles(roles=tuple(_role(state, role) for role in roles(state)))
+
+
+def roles(state: MasterState) -> list[str]:
+    """Roles that frameworks have or that have a weight, and `*`."""
+    names = {role for framework in state.frameworks.values() for role in framework.roles}
+    return sorted({"*", *names, *(role for role, _ in state.config.weights)})
+
+
+def members_of(state: MasterState, role: str) -> list[Framework]:
+    return [framework for framework in known_frameworks(state) if role in framework.roles]
+
+
+def held_by_role(state: MasterState, role: str) -> tuple[Resources, Resources]:
+    """What tasks and executors of a role use, and what is on offer to it."""
+    used = offered = Resources()
+    for framework in state.frameworks.values():
+        for task in framework.tasks.values():
+            if task.role == role and task.holds:
+                used = used + task.resources
+        for executor in framework.executors.values():
+            if executor.role == role:
+                used = used + executor.resources
+        for offer in framework.offers.values():
+            if offer.role == role:
+                offered = offered + offer.resources
+    return used, offered
+
+
+def _role(state: MasterState, role: str) -> mesos.Role:
+    used, offered = held_by_role(state, role)
+    return mesos.Role(
+        name=role,
+        weight=state.allocator.shares.weight(role),
+        frameworks=tuple(mesos.FrameworkID(value=one.id) for one in members_of(state, role)),
+        resources=resources(used + offered),
+    )
+
+
+def get_weights(state: MasterState) -> master.ResponseGetWeights:
+    return master.ResponseGetWeights(
+        weight_infos=tuple(mesos.WeightInfo(role=role, weight=weight) for role, weight in state.config.weights)
+    )
+
+
+def waiting_reason(state: MasterState, framework: Framework) -> str:
+    """Why a framework has no offers, in one sentence."""
+    if not framework.connected:
+        return "it is not connected"
+    if framework.offers:
+        return f"it holds {len(framework.offers)} offers"
+    wants = sorted(set(framework.roles) - framework.suppressed)
+    if not wants:
+        return "all its roles are suppressed: it has to REVIVE first"
+    free = [agent_id for agent_id, member in state.allocator.members.items() if member.active and member.free]
+    if not free:
+        return f"nothing is free on any of {len(state.agents)} agents"
+    filtered = sum(
+        1
+        for agent_id in free
+        if any(
+            state.allocator.filters.refused(
+                agent_id, (framework.id, role), state.allocator.members[agent_id].free
+            ).value
+            != "no"
+            for role in wants
+        )
+    )
+    return f"{len(free)} agents have something free; on {filtered} of them it declined as much a while ago"
