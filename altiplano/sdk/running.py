@@ -85,7 +85,7 @@ class Runner:
                 self._ended = True
                 self._ring.set()
         except BaseExceptionGroup as errors:
-            raise _first(errors) from errors
+            raise first_of(errors) from errors
 
     def _listen(self, event: events.SchedulerEvent) -> None:
         if isinstance(event, events.Subscribed) and self._id_path is not None:
@@ -110,9 +110,10 @@ class Runner:
                 self._room.set()
 
 
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error behind a group of errors; the others are what it caused."""
     first = errors.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+    return first_of(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def _read_id(path: Path) -> str | None:

@@ -1,0 +1,90 @@
+"""`altiplano agent …`: machines, and the agent itself."""
+
+from __future__ import annotations
+
+import click
+
+from altiplano.cli import output
+from altiplano.cli.options import ask, json_option, place, pool_options
+
+
+class AgentGroup(click.Group):
+    """`altiplano agent --master …` starts an agent, as `altiplano agent start --master …` does."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0].startswith("-") and args[0] not in ("-h", "--help"):
+            args = ["start", *args]
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), "start"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "start":
+            return super().get_command(ctx, cmd_name)
+        from altiplano.cli import daemons
+
+        return daemons.agent
+
+
+@click.group(cls=AgentGroup)
+def agent() -> None:
+    """Machines of the pool.  `altiplano agent --master HOST:PORT …` makes this machine one of them."""
+
+
+@agent.command("list", epilog="Example: altiplano agent list --json")
+@pool_options
+@json_option
+def list_agents(master: str | None, token_file: str | None, as_json: bool) -> None:
+    """Machines that the master knows, and how much of each is in use."""
+    from altiplano.cli import listing
+
+    rows = [listing.agent_row(agent) for agent in ask(place(master, token_file), lambda o: o.agents())]
+    if as_json:
+        output.print_json(rows)
+        return
+    output.print_table(
+        ("AGENT", "HOST", "STATE", "CPUS", "MEM", "DISK", "SINCE"),
+        (
+            (
+                row.id,
+                row.hostname,
+                row.state,
+                f"{row.used.cpus:g} of {row.total.cpus:g}",
+                f"{output.mb(row.used.mem)} of {output.mb(row.total.mem)}",
+                f"{output.mb(row.used.disk)} of {output.mb(row.total.disk)}",
+                listing.age(row.registered_wall_s),
+            )
+            for row in rows
+        ),
+        "the master knows no agent: start one with 'altiplano agent --master HOST:PORT --work-dir DIR'",
+    )
+
+
+@agent.command(epilog="Example: altiplano agent show alps1")
+@click.argument("agent_id", metavar="AGENT")
+@pool_options
+@json_option
+def show(agent_id: str, master: str | None, token_file: str | None, as_json: bool) -> None:
+    """One machine: by its id, the beginning of it, or its host name."""
+    from altiplano.cli import listing
+
+    rows = [listing.agent_row(agent) for agent in ask(place(master, token_file), lambda o: o.agents())]
+    row = listing.chosen("agent", agent_id, rows, [(row.id, row.hostname) for row in rows])
+    if as_json:
+        output.print_json(row)
+        return
+    output.print_fields(
+        (
+            ("agent", row.id),
+            ("host", row.hostname),
+            ("state", row.state),
+            ("version", row.version),
+            ("since", "" if row.registered_wall_s is None else output.clock(row.registered_wall_s)),
+            ("cpus", f"{row.used.cpus:g} of {row.total.cpus:g} in use"),
+            ("memory", f"{output.mb(row.used.mem)} of {output.mb(row.total.mem)} in use"),
+            ("disk", f"{output.mb(row.used.disk)} of {output.mb(row.total.disk)} in use"),
+            ("gpus", f"{row.used.gpus:g} of {row.total.gpus:g} in use" if row.total.gpus else ""),
+            *((f"attribute {name}", value) for name, value in row.attributes.items()),
+        )
+    )
