@@ -109,12 +109,13 @@ def probe(agent_key: str) -> tuple[str, ...]:
 class Cgroups:
     """All cgroups of one agent."""
 
-    def __init__(self, agent_key: str) -> None:
+    def __init__(self, agent_key: str, found: Mapping[str, Hierarchy] | None = None) -> None:
+        """Makes the agent's own cgroups in what `found` (this machine without it) has, or says why not in `trouble`."""
         self.agent_key = agent_key
         self.hierarchies: dict[str, Hierarchy] = {}
         self.trouble: str | None = None
         self.cpu_counts = False
-        found = find()
+        found = find() if found is None else found
         self.membership = next((name for name in MEMBERSHIP if name in found and name != "unified"), "unified")
         if self.membership not in found:
             self.trouble = "No cgroup hierarchy is mounted; mount one below /sys/fs/cgroup to have limits."

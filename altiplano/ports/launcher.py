@@ -192,7 +192,11 @@ class Launcher(Protocol):
     """
 
     async def launch(self, spec: LaunchSpec) -> Started | LaunchFailed:
-        """Start a container.  The same id never starts twice: a second call gets the first answer."""
+        """Start a container.  The same id never starts twice: a second call gets the first answer.
+
+        Raises `LauncherError` where the launcher cannot keep records (a full
+        disk): nothing was started, and it may be asked again.
+        """
         ...
 
     async def kill(self, container_id: str, signal_number: int, scope: Scope = Scope.GROUP) -> None:

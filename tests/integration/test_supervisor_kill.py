@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -363,6 +363,35 @@ async def test_user_and_resource_limits_are_set_before_the_program_runs(tmp_path
     assert pathlib.Path(base.stdout).read_text().split() == ["nobody", "100", "0"]
     assert isinstance(failed, launcher.LaunchFailed)
     assert "RLIMIT_NONSENSE" in failed.sentence
+
+
+@pytest.fixture
+def small_disk(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root can mount a small disk")
+    yield tmp_path
+    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+async def test_a_full_disk_refuses_starts_and_loses_no_end(small_disk: pathlib.Path) -> None:
+    async with supervisor(small_disk) as user:
+        await asyncio.gather(*(user.launch(spec(small_disk, number, 1.0)) for number in range(10)))
+        with open(small_disk / "filler", "wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while True:
+                filler.write(bytes(512))
+        base = launcher_copy(spec(small_disk, 10, 0.0), argv=("/bin/sh", "-c", "exit 3"))
+        extra = [launcher_copy(base, container_id=f"extra-{number}") for number in range(500)]
+        answers = await asyncio.gather(*map(user.launch, extra), return_exceptions=True)
+        refused = {str(answer) for answer in answers if isinstance(answer, launcher.LauncherError)}
+        assert any("No space left" in sentence for sentence in refused)
+        ran = {answer.container_id for answer in answers if isinstance(answer, launcher.Started)}
+        assert all(exited.wait_status == 3 << 8 for exited in (await collect(user, ran)).values())
+        found = await collect(user, {f"task-{number}" for number in range(10)})
+        os.unlink(small_disk / "filler")
+        assert isinstance(await user.launch(spec(small_disk, 11, 0.0)), launcher.Started)
+        found |= await collect(user, {"task-11"})
+        check(small_disk, found)
 
 
 async def test_two_agents_of_one_directory_share_one_supervisor(tmp_path: pathlib.Path) -> None:

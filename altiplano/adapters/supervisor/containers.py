@@ -121,7 +121,13 @@ class Containers:
             return known.start()
         crash.at("supervisor.before_intent")
         intent = {key: spec[key] for key in ("directory", "stdout", "stderr", "output_max_bytes", "cgroup")}
-        self.file.write({"kind": "intent", "id": container_id, "ticks": processes.uptime_ticks(), **intent})
+        try:
+            self.file.reserve()
+            self.file.write({"kind": "intent", "id": container_id, "ticks": processes.uptime_ticks(), **intent})
+        except OSError as error:
+            raise Refused(
+                "LauncherError", f"{container_id} cannot be recorded and was not started: {error.strerror}."
+            ) from error
         crash.at("supervisor.after_intent")
         leaf = None
         try:
@@ -247,7 +253,10 @@ class Containers:
             return
         if record.state == records.RUNNING:
             raise Refused("LauncherError", f"The container {container_id} still runs; destroy it before forgetting it.")
-        self.file.write({"kind": "forgotten", "id": container_id})
+        try:
+            self.file.write({"kind": "forgotten", "id": container_id})
+        except OSError as error:
+            raise Refused("LauncherError", f"{container_id} cannot be forgotten: {error.strerror}.") from error
         crash.at("supervisor.after_forget")
 
     def update(self, container_id: str, limits: dict[str, int | None]) -> None:

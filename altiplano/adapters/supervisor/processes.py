@@ -6,6 +6,7 @@ Nothing here keeps state.  A process that has gone is answered with None, never 
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import signal
@@ -26,7 +27,8 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NAME = 15
-_FALLOC_KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02
+_FALLOC_KEEP_SIZE = 0x01
+_FALLOC_PUNCH_HOLE = 0x02
 _PIDFD_GET_INFO = (3 << 30) | (64 << 16) | (0xFF << 8) | 11
 _PIDFD_INFO_EXIT = 1 << 3
 # glibc's waitid hides the fifth argument of the system call, the resource usage.
@@ -226,10 +228,19 @@ def send(pidfd: int, signal_number: int) -> bool:
 
 def punch_hole(descriptor: int, length: int) -> None:
     """Give back the disk of the first `length` bytes; size and offsets stay.  OSError where the file system cannot."""
-    arguments = (ctypes.c_int(_FALLOC_KEEP_SIZE_PUNCH_HOLE), ctypes.c_int64(0), ctypes.c_int64(length))
+    arguments = (ctypes.c_int(_FALLOC_KEEP_SIZE | _FALLOC_PUNCH_HOLE), ctypes.c_int64(0), ctypes.c_int64(length))
     if _libc.fallocate(descriptor, *arguments) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+def reserve(descriptor: int, length: int) -> None:
+    """Take disk for the first `length` bytes, the size stays.  A file system that cannot reserves nothing."""
+    arguments = (ctypes.c_int(_FALLOC_KEEP_SIZE), ctypes.c_int64(0), ctypes.c_int64(length))
+    if _libc.fallocate(descriptor, *arguments) != 0:
+        code = ctypes.get_errno()
+        if code not in (errno.EOPNOTSUPP, errno.ENOSYS):
+            raise OSError(code, os.strerror(code))
 
 
 def _read(path: str) -> bytes | None:

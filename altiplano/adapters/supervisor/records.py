@@ -12,11 +12,12 @@ since starts are made one after the other and the file is written between.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zlib
 
-from altiplano.adapters.supervisor import crash
+from altiplano.adapters.supervisor import crash, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 VERSION = 1
 COMPACT_BYTES_MIN = 4 * 1024 * 1024
 """The file is rewritten when it has grown by this much and to twice what it had after the last time."""
+
+RESERVE_BYTES = 64 * 1024
+RESERVE_BYTES_PER_TASK = 1024
+"""Disk kept ahead of the file's end, so that a full disk refuses starts and never loses the end of a task."""
 
 INTENT, RUNNING, EXITED, FAILED, GONE = "intent", "running", "exited", "failed", "gone"
 
@@ -164,7 +169,7 @@ class RecordFile:
         self.table = Table()
         self.same_boot = True
         self._descriptor = -1
-        self._size = self._size_compact = 0
+        self._size = self._size_compact = self._reserved = 0
         self._dirty = False
         self._recover(boot)
 
@@ -174,7 +179,7 @@ class RecordFile:
                 data = file.read()
         except FileNotFoundError:
             data = b""
-        facts, _ = decode(data)
+        facts, whole = decode(data)
         if facts:
             header, *facts = facts
             if header.get("version") != VERSION:
@@ -185,18 +190,37 @@ class RecordFile:
             self.same_boot = header["boot"] == boot
         for fact in facts:
             self.table.apply(fact)
-        # What follows a torn line was never answered for; the rewriting cuts it off.
+        # What follows a torn line was never answered for and is cut off, by rewriting where the disk has room.
         self._boot = boot
-        self.compact()
+        try:
+            self.compact()
+        except OSError:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+            os.ftruncate(self._descriptor, whole)
+            self._size = self._size_compact = whole
+
+    def reserve(self) -> None:
+        """Room for a start and for the ends of all that run.  OSError where the disk is full."""
+        needed = self._size + RESERVE_BYTES + RESERVE_BYTES_PER_TASK * self.table.running
+        if needed > self._reserved:
+            ahead = needed + RESERVE_BYTES + RESERVE_BYTES_PER_TASK * self.table.running
+            processes.reserve(self._descriptor, ahead)
+            self._reserved = ahead
 
     def write(self, fact: Fact) -> None:
-        """Apply a fact and hand it to the kernel: from here on a kill -9 cannot lose it."""
-        self.table.apply(fact)
+        """Hand a fact to the kernel and apply it: from here on a kill -9 cannot lose it.
+
+        OSError: neither has happened.
+        """
         data = encode(fact)
-        while data:  # a full disk may take a part; the rest must follow or the line is torn
-            data = data[os.write(self._descriptor, data) :]
+        try:
+            _write_all(self._descriptor, data)
+        except OSError:
+            os.ftruncate(self._descriptor, self._size)
+            raise
         self._dirty = True
         self._size += len(data)
+        self.table.apply(fact)
 
     def sync(self) -> None:
         """Everything written is on the disk afterwards."""
@@ -205,19 +229,22 @@ class RecordFile:
             self._dirty = False
 
     def compact_if_worth(self) -> None:
-        self._size = os.fstat(self._descriptor).st_size
         if self._size > self._size_compact * 2 and self._size > self._size_compact + COMPACT_BYTES_MIN:
-            self.compact()
+            with contextlib.suppress(OSError):  # the long file serves as well until there is room for a short one
+                self.compact()
 
     def compact(self) -> None:
         """Replace the file by the shortest one that says the same; either the old or the new is there at any time."""
         fresh = f"{self.path}.new"
         data = encode({"version": VERSION, "boot": self._boot}) + b"".join(map(encode, self.table.facts()))
         descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        rest = data
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-        os.fdatasync(descriptor)
+        try:
+            _write_all(descriptor, data)
+            os.fdatasync(descriptor)
+        except OSError:
+            os.close(descriptor)
+            os.unlink(fresh)
+            raise
         crash.at("supervisor.compaction_written")
         os.rename(fresh, self.path)
         crash.at("supervisor.compaction_renamed")
@@ -228,4 +255,10 @@ class RecordFile:
             os.close(self._descriptor)
         self._descriptor = descriptor
         self._size = self._size_compact = len(data)
+        self._reserved = 0
         self._dirty = False
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:  # a disk about to be full may take a part
+        data = data[os.write(descriptor, data) :]
