@@ -190,6 +190,23 @@ async def test_the_keeper_may_die_at_every_point(tmp_path: pathlib.Path) -> None
     assert not missed
 
 
+async def test_an_upgrade_in_place_is_noticed_by_no_task(tmp_path: pathlib.Path) -> None:
+    names = {f"task-{number}" for number in range(TASKS)}
+    async with supervisor(tmp_path) as user:
+        pids = (user.pid, user.keeper_pid)
+        async with asyncio.timeout(WAIT_S), asyncio.TaskGroup() as group:
+            collecting = group.create_task(collect(user, names))
+            for number in range(TASKS):
+                await user.launch(spec(tmp_path, number, 0.2))
+                if number % 10 == 5:
+                    user.upgrade()
+            found = await collecting
+        check(tmp_path, found)
+        assert user.connections > 1
+        assert (user.pid, user.keeper_pid) == pids
+        assert user.degraded == ()
+
+
 async def test_the_keeper_may_die_over_running_tasks(tmp_path: pathlib.Path) -> None:
     async with supervisor(tmp_path) as user:
         first = user.pid

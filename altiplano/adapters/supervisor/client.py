@@ -21,6 +21,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
+import altiplano
 from altiplano.adapters.supervisor import keeper
 from altiplano.ports import launcher
 
@@ -78,7 +79,7 @@ class SupervisorClient:
         self._facts: tuple[str, ...] = ()
         self.pid = 0
         self.keeper_pid = 0
-        self._stopped = False
+        self._stopped = self._upgraded = False
         self.connections = 0
         """How often a supervisor was reached; more than one means that one was lost."""
 
@@ -297,6 +298,15 @@ class SupervisorClient:
             self._degraded = tuple(introduction["degraded"])
             self._tell(launcher.Degraded(sentences=self._degraded))
         self._ready.set()
+        if introduction["version"] != altiplano.__version__ and not self._upgraded:
+            # Once only: two agents of two versions must not replace each other's supervisor in turns.
+            self._upgraded = True
+            self.upgrade()
+
+    def upgrade(self) -> None:
+        """Let supervisor and keeper go on, in place, with the programs that are on disk; no task notices."""
+        if self._writer is not None:
+            self._writer.write(msgspec.json.encode([-1, "upgrade", {}]) + b"\n")
 
     def _settle(self, number: int, value: Any, error: launcher.LauncherError | None) -> None:
         _, future = self._asked.get(number, (b"", None))

@@ -68,10 +68,10 @@ class KeeperLink:
             raise KeeperLost from None
         return answer.decode().strip()
 
-    def leave(self) -> None:
-        """Announce that our end is meant."""
+    def say(self, word: str) -> None:
+        """Tell what has no answer: `leave` before an end that is meant, `upgrade`."""
         try:
-            os.write(self.requests, b"leave\n")
+            os.write(self.requests, word.encode() + b"\n")
         except BrokenPipeError:
             raise KeeperLost from None
 

@@ -7,6 +7,7 @@ to reap.  Requests come through a pipe, one line each:
     look PID   -> "STATUS CPU_S PEAK_BYTES" | "alive" | "alien" (not a child of the keeper)
     reap PID   -> "reaped" | "alien"
     leave      -> the next end of the supervisor is the end of the keeper as well
+    upgrade    -> no answer: this process goes on with the program that is on disk now
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def main(arguments: list[str]) -> None:
     """`keeper.py STATE_DIR AGENT_KEY LOCK_FD LISTEN_FD MODE`.
 
     MODE: `fresh`: detach from the starter first.  `heir`: this process was the
-    supervisor, its tasks are our children.
+    supervisor, its tasks are our children.  `PID,REQUESTS,ANSWERS`: this
+    process was the keeper of that supervisor, in an older version.
     """
     state, agent_key, lock, listener, mode = arguments
     if mode == "fresh":
@@ -40,13 +42,16 @@ def main(arguments: list[str]) -> None:
     crash.at("keeper.started")
     keeper = Keeper([state, agent_key, lock, listener])
     heir = mode == "heir"
+    if mode not in ("fresh", "heir"):
+        keeper.serve(*map(int, mode.split(",")))
+        heir = True
     started: list[float] = []
     while not keeper.leaving:
         started = [moment for moment in started if time.monotonic() - moment < QUICK_S]
         if len(started) >= RESTARTS_QUICK_MAX:
             time.sleep(RESTART_WAIT_S)
         started.append(time.monotonic())
-        keeper.serve_one(heir)
+        keeper.serve(*keeper.start(heir))
         heir = True  # whatever the dead supervisor had started is ours now
 
 
@@ -57,8 +62,8 @@ class Keeper:
         self.place = place
         self.leaving = False
 
-    def serve_one(self, heir: bool) -> None:
-        """Start a supervisor and serve it until it ends."""
+    def start(self, heir: bool) -> tuple[int, int, int]:
+        """The pid of a new supervisor, the pipe it asks through and the pipe for answers."""
         requests, requests_in = os.pipe()
         answers_out, answers = os.pipe()
         for descriptor in (requests_in, answers_out):
@@ -72,10 +77,18 @@ class Keeper:
         os.close(requests_in)
         os.close(answers_out)
         crash.at("keeper.after_spawn")
+        return pid, requests, answers
+
+    def serve(self, pid: int, requests: int, answers: int) -> None:
+        """Answer a supervisor until it ends, then take its zombie away."""
+        for descriptor in (requests, answers):
+            os.set_inheritable(descriptor, False)
         rest = b""
         while part := os.read(requests, 65_536):
             *lines, rest = (rest + part).split(b"\n")
             for line in lines:
+                if line == b"upgrade":
+                    self._upgrade(pid, requests, answers)
                 answer = self._answer(line.decode())
                 if answer:
                     try:
@@ -86,6 +99,13 @@ class Keeper:
         os.close(answers)
         os.waitpid(pid, 0)
         crash.at("keeper.supervisor_reaped")
+
+    def _upgrade(self, pid: int, requests: int, answers: int) -> None:
+        # The supervisor says nothing after this request until it is a new program itself, so no line is lost.
+        for descriptor in (requests, answers):
+            os.set_inheritable(descriptor, True)
+        mode = f"{pid},{requests},{answers}"
+        os.execve(sys.executable, interpreter("keeper", *self.place, mode), dict(os.environ))
 
     def _answer(self, line: str) -> str:
         verb, _, number = line.partition(" ")

@@ -21,6 +21,7 @@ import socket
 import sys
 import time
 
+import altiplano
 from altiplano.adapters.supervisor import containers, crash, keeper, processes
 
 TYPE_CHECKING = False
@@ -199,6 +200,8 @@ class Supervisor:
                 connection.say(number, "ok", self._introduction())
                 for fact in self.containers.untold():
                     connection.say(0, "exited", fact)
+            case "upgrade":
+                self._upgrade()
             case "stop":
                 self._stoppers.append((connection, number))
                 self._stop(arguments["grace_s"])
@@ -216,7 +219,13 @@ class Supervisor:
         if self.containers.exit_information:
             facts.append("The kernel tells the status of a process that somebody else reaped.")
         pids = {"pid": os.getpid(), "keeper_pid": self.link.pid}
-        return {"protocol": PROTOCOL, "facts": facts, "degraded": self.degraded, **pids}
+        return {
+            "protocol": PROTOCOL,
+            "version": altiplano.__version__,
+            "facts": facts,
+            "degraded": self.degraded,
+            **pids,
+        }
 
     def _tell_ended(self, ends: list[dict[str, Any]]) -> None:
         for connection in self.connections.values():
@@ -285,11 +294,21 @@ class Supervisor:
         if self.containers.groups.trouble is None:
             self.containers.groups.remove_base()
         os.unlink(f"{self.state}/socket")
-        self.link.leave()
+        self.link.say("leave")
         for connection, number in self._stoppers:
             connection.say(0, "stopped")
             connection.say(number, "ok", [os.getpid(), self.link.pid])
             self._flush(connection)
+
+    def _upgrade(self) -> None:
+        """Go on with the programs that are on disk now: the keeper, then this process; the agent connects again."""
+        self.link.say("upgrade")
+        descriptors = (self.lock, self.listener.fileno(), self.link.requests, self.link.answers)
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, True)
+        self.containers.restore_files_limit()
+        place = (self.state, self.agent_key, *map(str, descriptors))
+        os.execve(sys.executable, keeper.interpreter("server", *place, "heir"), dict(os.environ))
 
     def _become_keeper(self) -> None:
         """Our children stay ours over the exec, and their zombies wait; the agent connects again."""
