@@ -3,7 +3,7 @@
 ``core``        events in, facts and effects out
 ``events``, ``facts``, ``effects``, ``outcome``   its language
 ``state``       what it knows; ``invariants`` what must hold of that
-``frameworks``, ``agents``, ``arrivals``, ``tasks``, ``offers``, ``operations``, ``reconcile``   its decisions, by subject
+``frameworks``, ``agents``, ``arrivals``, ``tasks``, ``offers``, ``operations``, ``reconcile``   what it decides
 ``validation``  what it refuses, with which sentences
 ``allocator``   who is offered what
 ``view``, ``legacy``, ``metrics``   what it shows

@@ -41,6 +41,12 @@ class Reported(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> tuple[str, str]:
         return self.report.framework_id, self.task.task_id.value
 
+    @property
+    def unacknowledged(self) -> tuple[State | None, bytes | None]:
+        """State and uuid of the oldest update that no scheduler has acknowledged."""
+        state = State(self.report.status_state) if self.report.status_state else None
+        return state, _uuid(self.report.status_uuid)
+
 
 class Ran(msgspec.Struct, frozen=True, kw_only=True):
     """A custom executor that an agent reports, read."""
@@ -290,8 +296,16 @@ class _Arrival:
         framework_id, task_id = one.key
         task = self.state.task(framework_id, task_id)
         if task is not None and task.agent_id == self.id:
-            if one.state is not task.state and not task.state.ended:
-                self.out.holds(facts.TaskUpdated(framework_id=framework_id, task_id=task_id, state=one.state))
+            told, uuid = one.unacknowledged
+            if (one.state is not task.state and not task.state.ended) or (
+                told is not None and uuid != task.update_uuid
+            ):
+                state = task.state if task.state.ended else one.state
+                self.out.holds(
+                    facts.TaskUpdated(
+                        framework_id=framework_id, task_id=task_id, state=state, update_state=told, update_uuid=uuid
+                    )
+                )
             if task.kill_asked and not one.state.ended:
                 self._order(
                     link_messages.KillTask(
@@ -311,8 +325,8 @@ class _Arrival:
                 info=one.info,
                 executor_id=one.report.executor_id,
                 statuses=one.report.statuses,
-                update_state=State(one.report.status_state) if one.report.status_state else None,
-                update_uuid=_uuid(one.report.status_uuid),
+                update_state=one.unacknowledged[0],
+                update_uuid=one.unacknowledged[1],
                 returned=True,
                 at_s=self.out.now.wall_s,
             )
@@ -327,7 +341,8 @@ class _Arrival:
             return
         status = infos.status(
             one.key[1],
-            one.state,
+            # The oldest update that nobody acknowledged comes next; to tell a newer state first would go backwards.
+            one.unacknowledged[0] or one.state,
             now=self.out.now,
             message=f"Agent {self.info.hostname} returned",
             reason=Reason.REASON_AGENT_REREGISTERED,

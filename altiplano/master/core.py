@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import assert_never
+from typing import Final, assert_never
 
 from altiplano.engine.core import Decision, Fact, Wake
 from altiplano.master import (
@@ -18,6 +18,7 @@ from altiplano.master import (
     operations,
     reconcile,
     tasks,
+    view,
 )
 from altiplano.master.outcome import Outcome
 from altiplano.master.state import Config, Framework, MasterState, Membership, Presence
@@ -25,6 +26,8 @@ from altiplano.model.time import Instant
 from altiplano.wire.messages import master, scheduler
 
 Type = scheduler.CallType
+
+OPERATOR_TIMER: Final = "operator"
 
 
 class Core:
@@ -102,6 +105,8 @@ class Core:
                 agents.ping(out, subject)
             case (arrivals.REREGISTER_TIMER, subject):
                 agents.did_not_return(out, subject)
+            case ("operator", subject):
+                _operator_heartbeat(out, subject)
             case (offers.OFFER_TIMER, subject):
                 offers.timed_out(out, subject)
             case _:
@@ -304,7 +309,25 @@ def _operator_subscribes(out: Outcome, event: events.OperatorSubscribes) -> None
         oldest = next(iter(operators))
         out.holds(facts.OperatorLeft(stream=oldest))
         out.do(effects.CloseStream(stream=oldest))
-    out.holds(facts.OperatorSubscribed(stream=event.stream))
+    at_s = out.now.mono_s + frameworks.HEARTBEAT_S
+    out.holds(
+        facts.OperatorSubscribed(stream=event.stream),
+        facts.TimerSet(what=OPERATOR_TIMER, subject=event.stream, at_s=at_s),
+    )
+    snapshot = master.EventSubscribed(
+        get_state=view.get_state(out.state), heartbeat_interval_seconds=frameworks.HEARTBEAT_S
+    )
+    out.do(
+        effects.Publish(event=master.Event(type=master.EventType.SUBSCRIBED, subscribed=snapshot), stream=event.stream)
+    )
+
+
+def _operator_heartbeat(out: Outcome, stream: str) -> None:
+    next_s = None
+    if stream in out.state.operators:
+        out.do(effects.Publish(event=master.Event(type=master.EventType.HEARTBEAT), stream=stream))
+        next_s = out.now.mono_s + frameworks.HEARTBEAT_S
+    out.holds(facts.TimerSet(what=OPERATOR_TIMER, subject=stream, at_s=next_s))
 
 
 def _started(out: Outcome, event: events.Started) -> None:

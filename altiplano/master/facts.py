@@ -270,6 +270,9 @@ class TaskUpdated(Volatile, frozen=True, kw_only=True):
     state: State
     status: mesos.TaskStatus | None = None
     reliable: bool = False
+    update_state: State | None = None
+    """With `update_uuid`: the oldest update that no scheduler has acknowledged, as its agent reported it."""
+    update_uuid: bytes | None = None
 
 
 class TaskCompleted(Volatile, frozen=True, kw_only=True):

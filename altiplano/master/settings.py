@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from pathlib import Path
+from typing import Annotated, get_args, get_type_hints
 
 import msgspec
 
-from altiplano.model import durations
+from altiplano.master.state import Config
+from altiplano.model import durations, ids, resources
+from altiplano.model.resources import ResourceError
 
 Help = msgspec.Meta
 
@@ -57,6 +61,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 1000
     publish_per_framework_metrics: Annotated[bool, Help(description="Whether metrics name single frameworks.")] = True
     weights: Annotated[str | None, Help(description="Weights of roles, such as `web=2,batch=1`.")] = None
+    token_file: Annotated[
+        str | None, Help(description="File with the token that guards this master's API, pages and agent link.")
+    ] = None
+    hosts: Annotated[
+        str | None, Help(description="Names that requests may call this master by, with commas between; default: any.")
+    ] = None
     check: Annotated[
         bool, Help(description="Assert all invariants after every event: slow, for the hunt after a bug.")
     ] = False
@@ -97,6 +107,26 @@ NOT_BUILT = {
 """Flags of Mesos that this master refuses, and why."""
 
 
+class Option(msgspec.Struct, frozen=True, kw_only=True):
+    """A flag, as a command line needs it."""
+
+    name: str
+    type: type[str] | type[int] | type[bool]
+    default: str | int | bool | None
+    help: str
+
+
+def options() -> list[Option]:
+    """All flags, in the order of their fields."""
+    hints = get_type_hints(Settings, include_extras=True)
+    found = []
+    for field in msgspec.structs.fields(Settings):
+        held, meta = get_args(hints[field.name])
+        kind = next(one for one in (bool, int, str) if one is held or one in get_args(held))
+        found.append(Option(name=field.name, type=kind, default=field.default, help=meta.description))
+    return found
+
+
 def flags(settings: Settings) -> dict[str, str]:
     """All flags with their values as text, as `/flags` shows them."""
     shown = {}
@@ -105,3 +135,75 @@ def flags(settings: Settings) -> dict[str, str]:
         if value is not None:
             shown[name] = str(value).lower() if isinstance(value, bool) else str(value)
     return shown
+
+
+def token(settings: Settings) -> str | None:
+    """The secret that guards this master, if any does.  Raises ValueError when it cannot be read."""
+    if settings.token_file is None:
+        return None
+    try:
+        secret = Path(settings.token_file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"--token-file {settings.token_file} cannot be read: {error}") from error
+    if not secret:
+        raise ValueError(f"--token-file {settings.token_file} is empty: it must hold a token")
+    return secret
+
+
+def hosts(settings: Settings) -> frozenset[str] | None:
+    """Under which names requests may come; None leaves that open."""
+    named = _list(settings.hosts)
+    return frozenset(name.lower() for name in named) if named else None
+
+
+def config_of(settings: Settings, *, port: int) -> Config:
+    """The settings in the numbers that the core works with; `port` is the one that was bound."""
+    return Config(
+        hostname=settings.name,
+        ip=settings.ip if settings.ip != "0.0.0.0" else "127.0.0.1",
+        port=port,
+        allocation_interval_s=durations.parse_s(settings.allocation_interval),
+        minimums=_minimums(settings.min_allocatable_resources),
+        offer_timeout_s=durations.parse_s(settings.offer_timeout) if settings.offer_timeout is not None else None,
+        ping_interval_s=durations.parse_s(settings.agent_ping_timeout),
+        ping_misses_max=settings.max_agent_ping_timeouts,
+        reregister_timeout_s=durations.parse_s(settings.agent_reregister_timeout),
+        completed_frameworks_max=settings.max_completed_frameworks,
+        completed_tasks_max=settings.max_completed_tasks_per_framework,
+        unreachable_tasks_max=settings.max_unreachable_tasks_per_framework,
+        roles=frozenset(_list(settings.roles)) if settings.roles is not None else None,
+        root_submissions=settings.root_submissions,
+        filter_gpus=settings.filter_gpu_resources,
+        excluded=frozenset(_list(settings.fair_sharing_excluded_resource_names)),
+        weights=_weights(settings.weights),
+        operator_streams_max=settings.max_operator_event_stream_subscribers,
+    )
+
+
+def _list(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _minimums(text: str) -> tuple[tuple[tuple[str, int], ...], ...]:
+    """The sets in `cpus:0.01|mem:32`; without any, everything is worth an offer."""
+    try:
+        sets = [resources.parse(part) for part in text.split("|") if part.strip()]
+    except ResourceError as error:
+        raise ValueError(f"--min-allocatable-resources: {error}") from error
+    return tuple(tuple(one.scalars.items()) for one in sets) or ((),)
+
+
+def _weights(text: str | None) -> tuple[tuple[str, float], ...]:
+    """The weights in `web=2,batch=1`."""
+    found = []
+    for part in _list(text):
+        role, _, number = part.partition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = 0.0
+        problem = ids.role_problem(role)
+        if problem is not None or not 0 < weight < math.inf:
+            raise ValueError(f"--weights: '{part}' is not a role and a weight above 0, such as web=2")
+        found.append((role, weight))
+    return tuple(found)

@@ -215,6 +215,7 @@ def apply_updated(state: MasterState, fact: facts.TaskUpdated) -> None:
     task = framework.tasks[fact.task_id]
     before = task.state
     task.state = fact.state
+    state.counts["status_updates"] += fact.reliable
     if fact.status is not None:
         _remember(task, fact.status)
         if fact.reliable:

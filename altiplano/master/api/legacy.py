@@ -1,0 +1,87 @@
+"""GET endpoints: the older ones of Mesos, health, version, metrics, and the journal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from altiplano.engine import http
+from altiplano.master import infos, legacy, metrics, settings, view
+from altiplano.master.shell import Shell
+
+Query = Mapping[str, str]
+
+_FUNCTION = re.compile(r"[A-Za-z_$][\w$.]{0,127}")
+"""What may be the name of a function in JavaScript; anything else would be somebody's script."""
+
+
+class LegacyApi:
+    """Answers paths without their `/master` prefix and `.json` suffix."""
+
+    def __init__(self, shell: Shell, shown: settings.Settings, *, jsonp: bool) -> None:
+        """`jsonp`: whether answers may be wrapped into a function call; not where a token guards them."""
+        state = shell.core.state
+        self._shell = shell
+        self._jsonp = jsonp
+        self._open: Mapping[str, Callable[[], Any]] = {"/version": legacy.version}
+        self._shown: Mapping[str, Callable[[Query], Any]] = {
+            "/state": lambda _: legacy.state(state, shown),
+            "/state-summary": lambda _: legacy.state_summary(state, shown),
+            "/slaves": lambda query: legacy.slaves(state, query),
+            "/frameworks": lambda query: legacy.frameworks(state, query),
+            "/tasks": lambda query: legacy.tasks(state, query),
+            "/roles": lambda _: legacy.roles(state),
+            "/weights": lambda _: legacy.weights(state),
+            "/flags": lambda _: {"flags": settings.flags(shown)},
+            "/metrics/snapshot": lambda _: metrics.snapshot(shell),
+            "/journal": self._journal,
+        }
+
+    def serves(self, path: str) -> bool:
+        return path in self._shown or path in self._open or path in ("/health", "/redirect", "/metrics")
+
+    async def __call__(self, path: str, scope: http.Scope, send: http.Send) -> None:
+        if scope["method"] not in ("GET", "HEAD"):
+            raise http.Refusal(405, f"{path} is read with GET", headers=((b"allow", b"GET"),))
+        if path == "/health":
+            await http.respond(send, 200)
+        elif path == "/redirect":
+            info = infos.master_info(self._shell.core.state)
+            location = f"//{info.hostname}:{info.port}".encode()
+            await http.respond(send, 307, headers=((b"location", location),))
+        elif path == "/metrics":
+            text = "text/plain; version=0.0.4; charset=utf-8"
+            await http.respond(send, 200, metrics.prometheus(self._shell), content_type=text, scope=scope)
+        elif path in self._open:
+            await self._respond(scope, send, self._open[path]())
+        else:
+            if not self._shell.ready:
+                raise http.Refusal(503, "Master has not finished recovery")
+            await self._shell.engine.settle()
+            await self._respond(scope, send, self._shown[path](http.query(scope)))
+
+    async def _respond(self, scope: http.Scope, send: http.Send, value: Any) -> None:
+        body = msgspec.json.encode(value)
+        function = http.query(scope).get("jsonp")
+        if function is None:
+            await http.respond(send, 200, body, content_type="application/json", scope=scope)
+            return
+        if not self._jsonp:
+            raise http.Refusal(400, "JSONP is off on a guarded server: ask without ?jsonp=")
+        if _FUNCTION.fullmatch(function) is None:
+            raise http.Refusal(400, "?jsonp= must be the name of a JavaScript function")
+        wrapped = b"%b(%b);" % (function.encode(), body)
+        await http.respond(send, 200, wrapped, content_type="text/javascript", scope=scope)
+
+    def _journal(self, query: Query) -> Any:
+        """What the journal holds about a subject, and for a framework why it waits."""
+        subject = query.get("subject", "")
+        entries = self._shell.journal.story(subject) if subject else self._shell.journal.latest(200)
+        shown: dict[str, Any] = {"subject": subject, "entries": entries}
+        framework = self._shell.core.state.frameworks.get(subject)
+        if framework is not None and framework.info is not None:
+            shown["now"] = view.waiting_reason(self._shell.core.state, framework)
+        return shown

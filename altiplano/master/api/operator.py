@@ -1,0 +1,114 @@
+"""`POST /api/v1`: calls of operators.  Reads are answered from the view once all that is known is durable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import altiplano
+from altiplano.engine import http
+from altiplano.master import infos, metrics, settings, view
+from altiplano.master.api import endpoint
+from altiplano.master.shell import Shell
+from altiplano.wire import json
+from altiplano.wire.codec import JSON
+from altiplano.wire.messages import master, mesos
+
+Type = master.CallType
+Response = master.Response
+
+_PAYLOADS = {
+    Type.GET_METRICS: "get_metrics",
+    Type.SET_LOGGING_LEVEL: "set_logging_level",
+    Type.LIST_FILES: "list_files",
+    Type.READ_FILE: "read_file",
+    Type.UPDATE_WEIGHTS: "update_weights",
+    Type.RESERVE_RESOURCES: "reserve_resources",
+    Type.UNRESERVE_RESOURCES: "unreserve_resources",
+    Type.CREATE_VOLUMES: "create_volumes",
+    Type.DESTROY_VOLUMES: "destroy_volumes",
+    Type.GROW_VOLUME: "grow_volume",
+    Type.SHRINK_VOLUME: "shrink_volume",
+    Type.UPDATE_MAINTENANCE_SCHEDULE: "update_maintenance_schedule",
+    Type.START_MAINTENANCE: "start_maintenance",
+    Type.STOP_MAINTENANCE: "stop_maintenance",
+    Type.DRAIN_AGENT: "drain_agent",
+    Type.DEACTIVATE_AGENT: "deactivate_agent",
+    Type.REACTIVATE_AGENT: "reactivate_agent",
+    Type.UPDATE_QUOTA: "update_quota",
+    Type.SET_QUOTA: "set_quota",
+    Type.REMOVE_QUOTA: "remove_quota",
+    Type.TEARDOWN: "teardown",
+    Type.MARK_AGENT_GONE: "mark_agent_gone",
+}
+
+
+class OperatorApi:
+    def __init__(self, shell: Shell, shown: settings.Settings) -> None:
+        self._shell = shell
+        self._settings = shown
+        state = shell.core.state
+        kind = master.ResponseType
+        self._reads: Mapping[master.CallType, Callable[[], Response]] = {
+            Type.GET_HEALTH: lambda: Response(type=kind.GET_HEALTH, get_health=master.ResponseGetHealth(healthy=True)),
+            Type.GET_FLAGS: lambda: Response(type=kind.GET_FLAGS, get_flags=self._flags()),
+            Type.GET_VERSION: lambda: Response(
+                type=kind.GET_VERSION,
+                get_version=master.ResponseGetVersion(version_info=mesos.VersionInfo(version=infos.MESOS_VERSION)),
+            ),
+            Type.GET_METRICS: lambda: Response(type=kind.GET_METRICS, get_metrics=self._metrics()),
+            Type.GET_STATE: lambda: Response(type=kind.GET_STATE, get_state=view.get_state(state)),
+            Type.GET_AGENTS: lambda: Response(type=kind.GET_AGENTS, get_agents=view.get_agents(state)),
+            Type.GET_FRAMEWORKS: lambda: Response(type=kind.GET_FRAMEWORKS, get_frameworks=view.get_frameworks(state)),
+            Type.GET_EXECUTORS: lambda: Response(type=kind.GET_EXECUTORS, get_executors=view.get_executors(state)),
+            Type.GET_TASKS: lambda: Response(type=kind.GET_TASKS, get_tasks=view.get_tasks(state)),
+            Type.GET_OPERATIONS: lambda: Response(
+                type=kind.GET_OPERATIONS, get_operations=master.ResponseGetOperations()
+            ),
+            Type.GET_ROLES: lambda: Response(type=kind.GET_ROLES, get_roles=view.get_roles(state)),
+            Type.GET_WEIGHTS: lambda: Response(type=kind.GET_WEIGHTS, get_weights=view.get_weights(state)),
+            Type.GET_MASTER: lambda: Response(type=kind.GET_MASTER, get_master=view.get_master(state)),
+        }
+
+    async def __call__(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        endpoint.require_ready(self._shell)
+        endpoint.require_post(scope)
+        content = endpoint.content_codec(scope)
+        body = await http.read_body(scope, receive)
+        call = endpoint.decode(content, master.Call, body, "master::Call")
+        if call.type is None:
+            raise http.Refusal(400, "Failed to validate master::Call: Expecting 'type' to be present")
+        payload = _PAYLOADS.get(call.type)
+        if payload is not None and getattr(call, payload) is None:
+            raise http.Refusal(400, f"Failed to validate master::Call: Expecting '{payload}' to be present")
+        codec = endpoint.answer_codec(scope)
+        if call.type is Type.SUBSCRIBE:
+            await endpoint.stream(self._shell, receive, send, self._shell.follow(codec))
+            return
+        read = self._reads.get(call.type)
+        if read is None:
+            status, text = await self._shell.operate(call, None)
+            await (http.respond_text(send, status, text) if text else http.respond(send, status))
+            return
+        await self._shell.engine.settle()
+        response = read()
+        if call.type is Type.GET_VERSION and codec is JSON:
+            await http.respond(send, 200, _with_our_version(response), content_type=codec.media_type, scope=scope)
+        else:
+            await endpoint.respond_message(scope, send, codec, response)
+
+    def _flags(self) -> master.ResponseGetFlags:
+        shown = settings.flags(self._settings)
+        return master.ResponseGetFlags(flags=tuple(mesos.Flag(name=name, value=value) for name, value in shown.items()))
+
+    def _metrics(self) -> master.ResponseGetMetrics:
+        snapshot = metrics.snapshot(self._shell)
+        return master.ResponseGetMetrics(
+            metrics=tuple(mesos.Metric(name=name, value=value) for name, value in snapshot.items())
+        )
+
+
+def _with_our_version(response: Response) -> bytes:
+    """GET_VERSION with a key of our own beside that of Mesos; readers skip keys they do not know."""
+    data = json.encode(response)
+    marker = b'"version_info":{'
+    return data.replace(marker, marker + b'"altiplano_version":"%b",' % altiplano.__version__.encode(), 1)

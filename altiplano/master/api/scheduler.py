@@ -1,0 +1,55 @@
+"""`POST /api/v1/scheduler`: calls of frameworks, and the streams of their events.
+
+The order of the checks is that of Mesos; what is wrong inside a valid call still gets 202.
+"""
+
+from __future__ import annotations
+
+from altiplano.engine import http
+from altiplano.master import validation
+from altiplano.master.api import endpoint
+from altiplano.master.shell import Shell
+from altiplano.wire.messages import scheduler
+
+STREAM_HEADER = b"mesos-stream-id"
+
+
+class SchedulerApi:
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+
+    async def __call__(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        endpoint.require_ready(self._shell)
+        endpoint.require_post(scope)
+        codec = endpoint.content_codec(scope)
+        body = await http.read_body(scope, receive)
+        call = endpoint.decode(codec, scheduler.Call, body, "scheduler::Call")
+        problem = validation.call_problem(call)
+        if problem is not None:
+            raise http.Refusal(400, f"Failed to validate scheduler::Call: {problem}")
+        stream_id = http.header(scope, STREAM_HEADER)
+        if call.type is scheduler.CallType.SUBSCRIBE and call.subscribe is not None:
+            await self._subscribe(scope, receive, send, call, call.subscribe, stream_id)
+            return
+        status, text = await self._shell.call(call, stream_id, None)
+        if text:
+            await http.respond_text(send, status, text)
+        else:
+            await http.respond(send, status)
+
+    async def _subscribe(
+        self,
+        scope: http.Scope,
+        receive: http.Receive,
+        send: http.Send,
+        call: scheduler.Call,
+        subscribe: scheduler.CallSubscribe,
+        stream_id: str | None,
+    ) -> None:
+        if stream_id is not None:
+            raise http.Refusal(400, "Subscribe calls should not include the 'Mesos-Stream-Id' header")
+        codec = endpoint.answer_codec(scope)
+        framework_id = call.framework_id.value if call.framework_id is not None and call.framework_id.value else None
+        stream = self._shell.subscribe(codec, framework_id, subscribe, None)
+        headers = ((STREAM_HEADER, stream.name.encode()),)
+        await endpoint.stream(self._shell, receive, send, stream, headers=headers)

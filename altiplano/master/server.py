@@ -1,0 +1,142 @@
+"""A whole master: registry, shell, link, HTTP server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+
+import structlog
+
+from altiplano.adapters.sqlite import SqliteRegistry
+from altiplano.adapters.system import SystemClock, SystemIds
+from altiplano.engine import http
+from altiplano.engine.guard import Guard
+from altiplano.engine.loop import InboxFull
+from altiplano.link.transport import LINK_PATH, LinkEndpoint
+from altiplano.master import settings
+from altiplano.master.api.legacy import LegacyApi
+from altiplano.master.api.operator import OperatorApi
+from altiplano.master.api.proxy import PREFIX, AgentProxy
+from altiplano.master.api.scheduler import SchedulerApi
+from altiplano.master.settings import Settings
+from altiplano.master.shell import Shell
+from altiplano.ports.clock import Clock
+from altiplano.ports.ids import Ids
+from altiplano.ports.log import Registry
+
+MASTER_PREFIX = "/master"
+
+log = structlog.get_logger("altiplano.master")
+
+
+class Router:
+    """All paths of a master.  Refusals become answers here, and only here."""
+
+    def __init__(self, shell: Shell, shown: Settings, *, jsonp: bool = True, pages: http.App | None = None) -> None:
+        """`pages` gets what is no API: the overview, `/ui/…` and `/static/…`."""
+        self._legacy = LegacyApi(shell, shown, jsonp=jsonp)
+        self._pages = pages
+        self._proxy = AgentProxy(shell)
+        self._posts: dict[str, http.App] = {
+            "/api/v1/scheduler": SchedulerApi(shell),
+            "/api/v1": OperatorApi(shell, shown),
+            LINK_PATH: LinkEndpoint(
+                epoch=lambda: shell.epoch, opened=shell.link_opened, heard=shell.link_heard, closed=shell.link_closed
+            ),
+        }
+
+    async def __call__(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        try:
+            await self._route(scope, receive, send)
+        except http.Refusal as refusal:
+            await http.refuse(send, refusal)
+        except InboxFull:
+            await http.respond_text(send, 503, "too much waits for this master: try again in a moment")
+
+    async def _route(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        path: str = scope["path"]
+        endpoint = self._posts.get(path)
+        if endpoint is None and path.startswith(MASTER_PREFIX + "/"):
+            path = path.removeprefix(MASTER_PREFIX)
+            endpoint = self._posts.get(path)
+        if endpoint is not None:
+            await endpoint(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": f"{LINK_PATH} is the agent link"})
+            return
+        if path.startswith(PREFIX):
+            await self._proxy(scope, receive, send)
+            return
+        bare = path.removesuffix(".json")
+        if self._legacy.serves(bare):
+            await self._legacy(bare, scope, send)
+            return
+        if self._pages is not None and (path == "/" or path.startswith(("/ui/", "/static/"))):
+            await self._pages(scope, receive, send)
+            return
+        raise http.Refusal(404, f"there is nothing at {path} on this master")
+
+
+class Server:
+    """A master process: everything joined."""
+
+    def __init__(
+        self, shown: Settings, *, registry: Registry | None = None, clock: Clock | None = None, ids: Ids | None = None
+    ) -> None:
+        self.settings = shown
+        self._registry = registry
+        self._clock = clock or SystemClock()
+        self._ids = ids or SystemIds()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT.  Raises CannotListen, LogInUse, LogFailed and the like with sentences."""
+        token = settings.token(self.settings)
+        hosts = settings.hosts(self.settings)
+        listener = http.listen(self.settings.ip, self.settings.port)
+        port: int = listener.getsockname()[1]
+        directory = Path(self.settings.work_dir)
+        directory.mkdir(parents=True, exist_ok=True)
+        registry = self._registry or SqliteRegistry(directory)
+        config = settings.config_of(self.settings, port=port)
+        shell = Shell(config, registry=registry, clock=self._clock, ids=self._ids, check=self.settings.check)
+        app: http.App = Router(shell, self.settings, jsonp=token is None)
+        if token is not None or hosts is not None:
+            app = Guard(app, token=token, hosts=hosts, realm="mesos-master")
+        http_server = http.HttpServer(app, host=self.settings.ip, port=port, listener=listener)
+        await http_server.start()
+        try:
+            await shell.start()
+            log.info(
+                "serving",
+                action="serve",
+                cause="start",
+                address=f"{self.settings.ip}:{port}",
+                work_dir=str(directory),
+            )
+            await _until_stopped(shell)
+        finally:
+            await http_server.stop()
+            await registry.close()
+
+
+async def _until_stopped(shell: Shell) -> None:
+    """Run the shell until a signal comes or it fails."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    running = asyncio.create_task(shell.run())
+    waiting = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+    finally:
+        for task in (running, waiting):
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(running, waiting, return_exceptions=True)

@@ -1,0 +1,305 @@
+"""The shell of a master: carries out what the core decides, and brings it what happens.
+
+Names of streams, links and callers are made here; the core knows nothing else of connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+
+import structlog
+
+from altiplano.engine.core import Effect, Event, Wake
+from altiplano.engine.journal import Journal
+from altiplano.engine.loop import Engine
+from altiplano.engine.recorder import Recorder
+from altiplano.engine.records import FactCodec
+from altiplano.kit import recordio
+from altiplano.link import messages as link_messages
+from altiplano.link.session import Arrival
+from altiplano.link.transport import Connection
+from altiplano.master import effects, events, facts
+from altiplano.master.core import Core
+from altiplano.master.state import Config
+from altiplano.ports.clock import Clock
+from altiplano.ports.ids import Ids
+from altiplano.ports.log import Registry
+from altiplano.wire.codec import Codec
+from altiplano.wire.messages import master, mesos, scheduler
+
+STREAM_BYTES_MAX = 64 * 1024 * 1024
+"""What may wait in one stream; a subscriber that lets more pile up is not reading and is cut off."""
+
+OFFERS_BYTES_MAX = 3 * 1024 * 1024
+"""Offers beyond this go out as several events: Go clients refuse records above 4 MiB."""
+
+WRITE_BYTES = 256 * 1024
+"""Records are handed to the connection in pieces of about this size."""
+
+log = structlog.get_logger("altiplano.master")
+
+
+class EventStream:
+    """Records on their way to one subscriber."""
+
+    def __init__(self, name: str, codec: Codec) -> None:
+        self.name = name
+        self.codec = codec
+        self.closed = False
+        self.cut_because: str | None = None
+        self._parts: deque[bytes] = deque()
+        self._size = 0
+        self._ring = asyncio.Event()
+
+    def put(self, record: bytes) -> bool:
+        """Queue a record; False if the subscriber is too far behind, and cut off for it."""
+        if self.closed:
+            return True
+        if self._size + len(record) > STREAM_BYTES_MAX:
+            self.cut_because = (
+                f"{self._size} bytes wait for this subscriber, which reads too slowly; the most is {STREAM_BYTES_MAX}"
+            )
+            self._parts.clear()
+            self.close()
+            return False
+        self._parts.append(record)
+        self._size += len(record)
+        self._ring.set()
+        return True
+
+    def close(self) -> None:
+        """No more records; those that wait still leave."""
+        self.closed = True
+        self._ring.set()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The bytes of the stream as they come, until it is closed."""
+        while True:
+            while self._parts:
+                piece = bytearray()
+                while self._parts and len(piece) < WRITE_BYTES:
+                    piece += self._parts.popleft()
+                self._size -= len(piece)
+                yield bytes(piece)
+            if self.closed:
+                return
+            self._ring.clear()
+            await self._ring.wait()
+
+
+class Shell:
+    """One master process, without its HTTP server."""
+
+    def __init__(self, config: Config, *, registry: Registry, clock: Clock, ids: Ids, check: bool = False) -> None:
+        self.core = Core(config)
+        self.clock = clock
+        self.ids = ids
+        self.calls: Counter[str] = Counter()
+        self.journal = Journal("master")
+        self.recorder = Recorder(enabled=False)
+        self.ready = False
+        self.connections: dict[str, Connection] = {}
+        self._registry = registry
+        self._streams: dict[str, EventStream] = {}
+        self._waiting: dict[str, asyncio.Future[tuple[int, str]]] = {}
+        self._numbers = itertools.count(1)
+        self.engine: Engine[events.AnyEvent] = Engine(
+            self.core,
+            log=registry,
+            codec=FactCodec(facts.DURABLE, version=facts.VERSION),
+            clock=clock,
+            perform=self._perform,
+            bug=self._bug,
+            wake=lambda cause: Wake(cause=cause),
+            journal=self.journal,
+            recorder=self.recorder,
+            check=check,
+        )
+
+    async def start(self) -> None:
+        """Recover from the registry and take office."""
+        count = await self.engine.recover()
+        master_id = self.ids.uuid()
+        log.info("recovered", action="recover", cause="start", facts=count, epoch=self._registry.epoch)
+        self.engine.post(events.Started(master_id=master_id, epoch=self._registry.epoch, cause=self.cause("start")))
+        self.ready = True
+
+    async def run(self) -> None:
+        """Serve until cancelled; raises when the registry fails."""
+        await self.engine.run()
+
+    def cause(self, what: str) -> str:
+        """A new name of something that begins here."""
+        return f"{what}-{next(self._numbers)}"
+
+    @property
+    def epoch(self) -> int:
+        return self._registry.epoch
+
+    @property
+    def operator_streams(self) -> int:
+        return len(self.core.state.operators)
+
+    # -- callers
+
+    async def call(self, call: scheduler.Call, stream: str | None, principal: str | None) -> tuple[int, str]:
+        """Let the core decide a framework's call; status and body of the answer."""
+        to = self.cause("call")
+        self.calls[call.type.value if call.type is not None else "none"] += 1
+        return await self._ask(
+            events.FrameworkCalls(to=to, stream=stream, call=call, principal=principal, cause=to), to
+        )
+
+    async def operate(self, call: master.Call, principal: str | None) -> tuple[int, str]:
+        """Let the core decide an operator's call."""
+        to = self.cause("operator")
+        return await self._ask(events.OperatorCalls(to=to, call=call, principal=principal, cause=to), to)
+
+    async def _ask(self, event: events.FrameworkCalls | events.OperatorCalls, to: str) -> tuple[int, str]:
+        done: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+        self._waiting[to] = done
+        try:
+            self.engine.post(event)
+            return await done
+        finally:
+            self._waiting.pop(to, None)
+
+    def _bug(self, event: Event, error: Exception) -> None:
+        to = getattr(event, "to", None)
+        if to is not None:
+            self._answer(to, 500, f"the master failed on this call, which changed nothing: {type(error).__name__}")
+
+    def _answer(self, to: str, status: int, body: str) -> None:
+        done = self._waiting.get(to)
+        if done is not None and not done.done():
+            done.set_result((status, body))
+
+    # -- streams
+
+    def subscribe(
+        self, codec: Codec, framework_id: str | None, subscribe: scheduler.CallSubscribe, principal: str | None
+    ) -> EventStream:
+        """Open the event stream of a framework."""
+        stream = self._open(self.ids.uuid(), codec)
+        self.calls["SUBSCRIBE"] += 1
+        self.engine.post(
+            events.FrameworkSubscribes(
+                stream=stream.name,
+                framework_id=framework_id,
+                subscribe=subscribe,
+                principal=principal,
+                cause=self.cause("subscribe"),
+            )
+        )
+        return stream
+
+    def follow(self, codec: Codec) -> EventStream:
+        """Open the event stream of an operator."""
+        stream = self._open(self.cause("follow"), codec)
+        self.engine.post(events.OperatorSubscribes(stream=stream.name, cause=stream.name))
+        return stream
+
+    def _open(self, name: str, codec: Codec) -> EventStream:
+        stream = self._streams[name] = EventStream(name, codec)
+        return stream
+
+    def left(self, stream: EventStream, reason: str) -> None:
+        """The subscriber's connection has ended."""
+        stream.close()
+        if self._streams.pop(stream.name, None) is not None:
+            self._gone(stream, reason)
+
+    def _gone(self, stream: EventStream, reason: str) -> None:
+        event = events.StreamClosed(stream=stream.name, reason=reason, cause=self.cause("closed"))
+        self.engine.post(event)
+
+    def _send(self, effect: effects.Send) -> None:
+        stream = self._streams.get(effect.stream)
+        if stream is not None:
+            for record in _records(stream.codec, effect.event):
+                self._put(stream, record)
+
+    def _put(self, stream: EventStream, record: bytes) -> None:
+        if not stream.put(record):
+            self._streams.pop(stream.name, None)
+            log.warning("cut off", action="cut-stream", cause=stream.name, reason=stream.cut_because)
+            self._gone(stream, stream.cut_because or "")
+
+    def _publish(self, effect: effects.Publish) -> None:
+        names = (effect.stream,) if effect.stream is not None else tuple(self.core.state.operators)
+        encoded: dict[str, bytes] = {}
+        for name in names:
+            stream = self._streams.get(name)
+            if stream is None:
+                continue
+            record = encoded.get(stream.codec.media_type)
+            if record is None:
+                record = encoded[stream.codec.media_type] = stream.codec.record(effect.event)
+            self._put(stream, record)
+
+    # -- links
+
+    def link_opened(self, connection: Connection) -> None:
+        self.connections[connection.name] = connection
+
+    def link_heard(self, connection: Connection, arrival: Arrival) -> None:
+        if isinstance(arrival, link_messages.FromAgent):
+            self.engine.post(
+                events.AgentSays(
+                    link=connection.name,
+                    peer=connection.peer,
+                    message=arrival,
+                    cause=arrival.cause or self.cause(connection.name),
+                )
+            )
+
+    def link_closed(self, connection: Connection, reason: str) -> None:
+        if self.connections.pop(connection.name, None) is not None:
+            self.engine.post(events.LinkClosed(link=connection.name, reason=reason, cause=self.cause("unlink")))
+
+    def connection_of(self, agent_id: str) -> Connection | None:
+        """The living connection of an agent."""
+        agent = self.core.state.agents.get(agent_id)
+        return self.connections.get(agent.link) if agent is not None and agent.link is not None else None
+
+    # -- effects
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case effects.Reply():
+                self._answer(effect.to, effect.status, effect.body)
+            case effects.Send():
+                self._send(effect)
+            case effects.ToAgent():
+                connection = self.connections.get(effect.link)
+                if connection is not None:
+                    connection.send(effect.message)
+            case effects.CloseStream():
+                stream = self._streams.pop(effect.stream, None)
+                if stream is not None:
+                    stream.close()
+            case effects.CloseLink():
+                connection = self.connections.get(effect.link)
+                if connection is not None:
+                    connection.close(effect.reason)
+            case effects.Publish():
+                self._publish(effect)
+            case _:
+                raise AssertionError(f"an effect of type {type(effect).__name__}")
+
+
+def _records(codec: Codec, event: scheduler.Event) -> list[bytes]:
+    """An event as records; offers that are too large for one are divided."""
+    data = codec.encode(event)
+    offers = event.offers.offers if event.offers is not None else ()
+    if len(data) <= OFFERS_BYTES_MAX or len(offers) < 2:
+        return [recordio.record(data)]
+    half = len(offers) // 2
+    return _records(codec, _offers(offers[:half])) + _records(codec, _offers(offers[half:]))
+
+
+def _offers(offers: tuple[mesos.Offer, ...]) -> scheduler.Event:
+    return scheduler.Event(type=scheduler.EventType.OFFERS, offers=scheduler.EventOffers(offers=offers))
