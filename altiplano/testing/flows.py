@@ -60,6 +60,9 @@ class FlowWorld:
     ran: list[RuleKey] = field(default_factory=list)
     """Keys of commands that were started, in order."""
     offers_out: dict[str, str] = field(default_factory=dict)
+    """Offers that have not been answered, and their agents."""
+    filtered: set[str] = field(default_factory=set)
+    """Agents that are not offered: their last offer was answered, and nothing became free since."""
     core: FlowCore = field(init=False)
     codec: FactCodec[Fact] = field(init=False)
 
@@ -88,6 +91,7 @@ class FlowWorld:
         self.core = FlowCore(self._graph(self.text, "w.mf"), self.options)
         self.connected = self.subscribed = False
         self.offers_out.clear()
+        self.filtered.clear()
         self.waiting.clear()
         for fact in self.codec.recover(None, self.log):
             self.core.apply(fact)
@@ -158,13 +162,13 @@ class FlowWorld:
         return amount
 
     def offer(self) -> bool:
-        """Offer what is free of every agent that is not offered, if offers are wanted."""
+        """Offer what is free of every agent that may be offered, if offers are wanted."""
         if not self.connected or not self.subscribed:
             return False
         made = []
         for agent_id in self.agents:
             free = self.free(agent_id)
-            if free.cpus_milli and agent_id not in self.offers_out.values():
+            if free.cpus_milli and agent_id not in self.filtered and agent_id not in self.offers_out.values():
                 self.offers_made += 1
                 offer_id = f"o{self.offers_made}"
                 self.offers_out[offer_id] = agent_id
@@ -172,6 +176,10 @@ class FlowWorld:
         if made:
             self.waiting.append(events.OffersArrived(cause="offers", offers=tuple(made)))
         return bool(made)
+
+    def rescind(self) -> None:
+        """Take all offers back that have not been answered."""
+        self.offers_out.clear()
 
     def end_task(self, task_id: str) -> None:
         """Let the command of a task come to its end, whatever that is."""
@@ -187,7 +195,7 @@ class FlowWorld:
 
     def held_by(self, agent_id: str) -> None:
         """More became free there: it may be offered again."""
-        self.offers_out = {offer: agent for offer, agent in self.offers_out.items() if agent != agent_id}
+        self.filtered.discard(agent_id)
 
     def tell(self, task_id: str, state: State, *, exit_status: int | None = None) -> None:
         self.waiting.append(
@@ -223,7 +231,7 @@ class FlowWorld:
                 self.subscribed = False
             case effects.Revive():
                 self.subscribed = True
-                self.offers_out.clear()
+                self.filtered.clear()
             case effects.KillTask():
                 if effect.task_id in self.tasks:
                     agent_id = self.tasks.pop(effect.task_id).agent_id
@@ -246,20 +254,21 @@ class FlowWorld:
                     for agent_id, total in self.agents.items()
                 )
                 self.waiting.append(events.AgentsListed(cause="list", agents=pool))
-            case (
-                effects.Decline()
-                | effects.Acknowledge()
-                | effects.KillHere()
-                | effects.Report()
-                | effects.Finish()
-                | Note()
-            ):
+            case effects.Decline():
+                known = [offer_id for offer_id in effect.offer_ids if offer_id in self.offers_out]
+                self.filtered |= {self.offers_out.pop(offer_id) for offer_id in known}
+            case effects.Acknowledge() | effects.KillHere() | effects.Report() | effects.Finish() | Note():
                 pass
             case _:
                 raise AssertionError(f"the world cannot {effect}")
 
     def _launch(self, effect: effects.Launch) -> None:
-        assert effect.offer_id in self.offers_out, "an offer is used that is void"
+        if self.offers_out.pop(effect.offer_id, None) is None:
+            # Rescinded meanwhile: the launch comes too late, as it may with a real master.
+            for start in effect.starts:
+                self.tell(start.task_id, State.DROPPED)
+            return
+        self.filtered.add(effect.agent_id)
         for start in effect.starts:
             assert start.task_id not in self.tasks, f"{start.task_id} is used twice"
             assert start.amount.fits_in(self.free(effect.agent_id)), "an agent is given more than it has"

@@ -89,6 +89,10 @@ class FlowMachine(RuleBasedStateMachine):
     def offer(self) -> None:
         self.world.offer()
 
+    @rule()
+    def rescind(self) -> None:
+        self.world.rescind()
+
     @precondition(lambda self: self.world.tasks)
     @rule(data=st.data(), word=st.sampled_from(["x", "x", "x", "fail", "lose", "forget"]))
     def end_task(self, data: st.DataObject, word: str) -> None:
