@@ -74,6 +74,7 @@ class Candidates:
         return spawn()
 
     def born_in_both(self, number: int) -> int:
+        """The supervisor's way."""
         self.make(number)
         write(f"{self.cpu}/{number}/tasks", b"0")
         write(f"{self.memory}/{number}/tasks", b"0")
@@ -83,7 +84,7 @@ class Candidates:
         return pid
 
     def born_in_memory(self, number: int) -> int:
-        """The supervisor's way: membership is exact in memory, cpu is filled from its list."""
+        """Exact in memory; whoever forked before the move is found in its list."""
         self.make(number)
         write(f"{self.memory}/{number}/tasks", b"0")
         pid = spawn()

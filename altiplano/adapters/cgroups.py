@@ -4,11 +4,12 @@ Each controller is looked up separately in /proc/self/mountinfo, since a hybrid
 machine has some in v1 and some in v2.  Every container gets one leaf per
 hierarchy it needs, below `/altiplano/<agent key>/<container>`.
 
-The one thing to know before changing it: the *membership* leaf (memory where
-there is one) is exact, because a container's first process is born in it; the
-other leaves are filled from its list right after (`Leaf.settle`).  Being born
-in a v1 cpu cgroup costs 0.35 ms per start, being moved into it 0.01 ms
-(docs/decisions/0002-launch-path.md).
+The one thing to know before changing it: a container is born in its cgroups.
+The thread that starts it goes in first and home afterwards, by writing 0 into
+`tasks`: the one move that takes no lock.  Moving another process takes a lock
+that stops every fork and exit of the machine for an RCU grace period
+(docs/decisions/0002-launch-path.md).  While inside, the supervisor is bound by
+the limits, so those of cpu and pids are set after it has left.
 
 The supervisor imports this module, so it takes nothing that is slow to load.
 """
@@ -26,7 +27,7 @@ ROOT_NAME = "altiplano"
 CPU_PERIOD_US = 100_000
 CPU_SHARES_MIN = 2
 CPU_QUOTA_US_MIN = 1_000
-SETTLE_ROUNDS_MAX = 64
+SPREAD_ROUNDS_MAX = 64
 """A container that forks faster than this many rounds of moving is a fork bomb; it is moved by later rounds."""
 
 USED = ("memory", "cpu", "pids")
@@ -130,10 +131,8 @@ class Cgroups:
                 f"Cgroups cannot be made: {error.strerror} ({error.filename}); run the agent as root to have limits."
             )
         homes = parse_homes(_read("/proc/self/cgroup") or "")
-        member = found[self.membership]
-        home = homes.get("unified" if member.version == 2 else self.membership, "/")
-        self._home = f"{member.mount}{home.rstrip('/')}/{self._threads_file(member)}"
-        self._home_descriptor = -1
+        self._homes = {name: _home(one, homes) for name, one in self.hierarchies.items()}
+        self._home_descriptors: dict[str, int] = {}
         cpu, account = found.get("cpu"), found.get("cpuacct")
         # v1 keeps processor time in another controller, which is often mounted together with cpu.
         self.cpu_counts = cpu is not None and (cpu.version == 2 or (account is not None and account.mount == cpu.mount))
@@ -169,15 +168,12 @@ class Cgroups:
             )
         return Leaf(self, container_id, {name: f"{self.base(name)}/{container_id}" for name in wanted})
 
-    def enter_home(self) -> None:
+    def enter_home(self, controllers: Iterable[str]) -> None:
         """Bring the calling thread back to where it came from."""
-        if self._home_descriptor < 0:
-            self._home_descriptor = os.open(self._home, os.O_WRONLY | os.O_CLOEXEC)
-        os.write(self._home_descriptor, b"0")
-
-    def _threads_file(self, hierarchy: Hierarchy) -> str:
-        # v1 moves one thread through `tasks`; v2 has whole processes only, and ours has one thread.
-        return "tasks" if hierarchy.version == 1 else "cgroup.procs"
+        for path in {self._homes[name] for name in controllers}:
+            if path not in self._home_descriptors:
+                self._home_descriptors[path] = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            os.write(self._home_descriptors[path], b"0")
 
     def leftovers(self, keep: Iterable[str]) -> list[Leaf]:
         """Leaves on disk of containers that are not in `keep`."""
@@ -216,14 +212,12 @@ class Leaf:
         return self.groups.hierarchies[controller].version
 
     def make(self, limits: Mapping[str, int | None]) -> None:
-        """Make the leaves and set all limits but that on processes.
-
-        pids.max waits for `settle`: the supervisor itself is inside for a moment and would be counted.
-        """
+        """Make the leaves and limit memory; the other limits wait for `settle`."""
         try:
             for path in self.paths.values():
                 _mkdir(path)
-            self.limit({**limits, "pids_max": None})
+            if "memory" in self.paths:
+                self._limit_memory(self.paths["memory"], self._version("memory"), limits)
         except OSError as error:
             raise CgroupTrouble(f"The cgroup {error.filename} refused: {error.strerror}.") from error
 
@@ -264,32 +258,41 @@ class Leaf:
 
     def enter(self) -> None:
         """Move the calling thread in, so that the next process it starts is born there."""
+        for controller, path in self._trees().items():
+            try:
+                _write(f"{path}/{_threads_file(self.groups.hierarchies[controller])}", "0")
+            except OSError as error:
+                raise CgroupTrouble(f"The cgroup {path} takes no process: {error.strerror}.") from error
+
+    def leave(self) -> None:
+        self.groups.enter_home(self._trees())
+
+    def _trees(self) -> dict[str, str]:
+        """One controller for each separate tree."""
+        return {controller: path for path, controller in {path: name for name, path in self.paths.items()}.items()}
+
+    def settle(self, limits: Mapping[str, int | None]) -> None:
+        """Set the limits that would have bound the supervisor while it was inside."""
         try:
-            member = self.groups.hierarchies[self.groups.membership]
-            _write(f"{self.member}/{self.groups._threads_file(member)}", "0")
+            self.limit({**limits, "memory_hard_bytes": None, "memory_soft_bytes": None})
         except OSError as error:
-            raise CgroupTrouble(f"The cgroup {self.member} takes no process: {error.strerror}.") from error
+            raise CgroupTrouble(f"The cgroup {error.filename} refused: {error.strerror}.") from error
 
-    def settle(self, limits: Mapping[str, int | None], first: int) -> None:
-        """Bring every process of the membership leaf into the other leaves, then limit their number.
+    def spread(self) -> None:
+        """Bring every process of the membership leaf into the other leaves, for those made after the start.
 
-        `first` is the one known to be there.  A process forked after its parent
-        was moved is born in all of them, so a round that finds nobody new has
-        found everybody.
+        A process forked after its parent was moved is born in all of them, so a
+        round that finds nobody new has found everybody.
         """
-        others = {path for path in self.paths.values() if path != self.member}
         moved: set[int] = set()
-        fresh = [first] if others else []
-        for _ in range(SETTLE_ROUNDS_MAX):
+        for _ in range(SPREAD_ROUNDS_MAX):
+            fresh = [pid for pid in self.processes() if pid not in moved]
             for pid in fresh:
                 moved.add(pid)
-                for path in others:
+                for path in {*self.paths.values()} - {self.member}:
                     _write_gently(f"{path}/cgroup.procs", str(pid))
-            fresh = [pid for pid in self.processes() if pid not in moved] if fresh else []
             if not fresh:
                 break
-        if limits.get("pids_max") is not None:
-            self.limit({"pids_max": limits["pids_max"]})
 
     def processes(self) -> list[int]:
         """Every living process of the container."""
@@ -379,6 +382,16 @@ class Leaf:
             except OSError:
                 removed = self._remove_children(f"{path}/{name}") or removed
         return removed
+
+
+def _home(hierarchy: Hierarchy, homes: Mapping[str, str]) -> str:
+    path = homes.get("unified" if hierarchy.version == 2 else hierarchy.controller, "/")
+    return f"{hierarchy.mount}{path.rstrip('/')}/{_threads_file(hierarchy)}"
+
+
+def _threads_file(hierarchy: Hierarchy) -> str:
+    # v1 moves one thread through `tasks`; v2 has whole processes only, and ours has one thread.
+    return "tasks" if hierarchy.version == 1 else "cgroup.procs"
 
 
 def _mkdir(path: str) -> None:

@@ -131,16 +131,21 @@ class Containers:
         crash.at("supervisor.after_intent")
         leaf = None
         try:
-            leaf = self._make_leaf(container_id, spec["cgroup"])
+            if spec["cgroup"] is not None:
+                leaf = self.groups.leaf(container_id, spec["cgroup"])
+                leaf.make(spec["cgroup"])
+                crash.at("supervisor.after_cgroup")
             pid = self._spawn(spec, leaf)
         except (spawn.LaunchTrouble, cgroups.CgroupTrouble) as error:
-            self.file.write({"kind": "failed", "id": container_id, "sentence": str(error)})
-            if leaf is not None:
-                leaf.remove()
-            return self.file.table.records[container_id].start()
+            return self._fail(container_id, leaf, str(error))
         crash.at("supervisor.after_spawn")
         if leaf is not None:
-            leaf.settle(spec["cgroup"], pid)
+            try:
+                leaf.settle(spec["cgroup"])
+            except cgroups.CgroupTrouble as error:
+                os.kill(pid, 9)  # it may not run without its limits
+                os.waitpid(pid, 0)
+                return self._fail(container_id, leaf, str(error))
         crash.at("supervisor.after_settle")
         seen = processes.stat(pid)
         assert seen is not None, f"our child {pid} cannot be gone: nobody but us reaps it"
@@ -149,17 +154,21 @@ class Containers:
         self._watch(container_id, pid, os.pidfd_open(pid), leaf)
         return self.file.table.records[container_id].start()
 
+    def _fail(self, container_id: str, leaf: cgroups.Leaf | None, sentence: str) -> Fact:
+        self.file.write({"kind": "failed", "id": container_id, "sentence": sentence})
+        if leaf is not None:
+            self._doom_leaf(leaf)
+        return self.file.table.records[container_id].start()
+
+    def _doom_leaf(self, leaf: cgroups.Leaf) -> None:
+        """Cgroups without a leader: whoever is inside is killed, then they go."""
+        live = Live(leaf.container_id, 0, -1, leaf)
+        live.doomed = True
+        self.dying[leaf.container_id] = live
+
     def _started(self, container_id: str, pid: int, ticks: int) -> None:
         start = {"pid": pid, "start_ticks": ticks, "started_wall_s": time.time()}
         self.file.write({"kind": "started", "id": container_id, **start})
-
-    def _make_leaf(self, container_id: str, limits: dict[str, int | None] | None) -> cgroups.Leaf | None:
-        if limits is None:
-            return None
-        leaf = self.groups.leaf(container_id, limits)
-        leaf.make(limits)
-        crash.at("supervisor.after_cgroup")
-        return leaf
 
     def _spawn(self, spec: Fact, leaf: cgroups.Leaf | None) -> int:
         user = spawn.find_user(spec["user"])
@@ -180,7 +189,7 @@ class Containers:
         finally:
             self._files_limit(self._hard_files)
             if leaf is not None:
-                self.groups.enter_home()
+                leaf.leave()
             os.close(stdout)
             os.close(stderr)
 
@@ -268,7 +277,8 @@ class Containers:
         try:
             leaf = self.groups.leaf(container_id, merged)
             leaf.make(merged)
-            leaf.settle(merged, live.pid)
+            leaf.spread()
+            leaf.settle(merged)
         except (cgroups.CgroupTrouble, OSError) as error:
             raise Refused("LauncherError", f"The limits of {container_id} were refused: {error}") from error
         live.leaf = leaf
@@ -514,9 +524,7 @@ class Containers:
             if record.state == records.RUNNING:
                 self._recover_running(record)
         for leaf in self.groups.leftovers(self.live):
-            live = Live(leaf.container_id, 0, -1, leaf)
-            live.doomed = True
-            self.dying[leaf.container_id] = live
+            self._doom_leaf(leaf)
         self.file.sync()
         crash.at("supervisor.recovered")
         self.clean()
@@ -537,7 +545,10 @@ class Containers:
         found = self._find_intended(record, heir) if self.file.same_boot else None
         if found is not None:
             if record.limits is not None:
-                self.groups.leaf(record.id, record.limits).settle(record.limits, found[0])
+                try:
+                    self.groups.leaf(record.id, record.limits).settle(record.limits)
+                except cgroups.CgroupTrouble:
+                    _kill(found[0], 9)  # it may not run without its limits
             self._started(record.id, *found)
         elif heir:
             self.file.write({"kind": "dropped", "id": record.id})

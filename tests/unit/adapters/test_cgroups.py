@@ -81,12 +81,13 @@ def test_limits_of_version_1_go_to_one_leaf_per_controller(tmp_path: pathlib.Pat
             (leaf / name).touch()
     made = groups.leaf("one", LIMITS)
     made.make(LIMITS)
-    assert (tmp_path / "cpu/altiplano/key/one/cpu.shares").read_text() == "512"
-    assert (tmp_path / "cpu/altiplano/key/one/cpu.cfs_quota_us").read_text() == "25000"
     assert (tmp_path / "memory/altiplano/key/one/memory.limit_in_bytes").read_text() == str(64 << 20)
     assert (tmp_path / "memory/altiplano/key/one/memory.soft_limit_in_bytes").read_text() == str(32 << 20)
     assert (tmp_path / "pids/altiplano/key/one/pids.max").read_text() == "", "the supervisor would be counted"
-    made.settle(LIMITS, 1)
+    assert (tmp_path / "cpu/altiplano/key/one/cpu.shares").read_text() == "", "the supervisor would be slowed"
+    made.settle(LIMITS)
+    assert (tmp_path / "cpu/altiplano/key/one/cpu.shares").read_text() == "512"
+    assert (tmp_path / "cpu/altiplano/key/one/cpu.cfs_quota_us").read_text() == "25000"
     assert (tmp_path / "pids/altiplano/key/one/pids.max").read_text() == "10"
 
 
@@ -98,7 +99,7 @@ def test_limits_of_version_2_go_to_one_leaf(tmp_path: pathlib.Path) -> None:
         (leaf / name).touch()
     made = groups.leaf("one", LIMITS)
     made.make(LIMITS)
-    made.settle(LIMITS, 1)
+    made.settle(LIMITS)
     assert (leaf / "cpu.weight").read_text() == "20"
     assert (leaf / "cpu.max").read_text() == "25000 100000"
     assert (leaf / "memory.max").read_text() == str(64 << 20)
