@@ -45,6 +45,7 @@ SEEN_MAX = 100_000
 TASKS_PER_RECONCILE_MAX = 1_000
 _DAY_S = 86_400.0
 _ENDED = frozenset(state.value for state in ENDS)
+_AWAY = frozenset({mesos.TaskState.TASK_UNREACHABLE, mesos.TaskState.TASK_UNKNOWN})
 
 
 class Phase(Enum):
@@ -225,7 +226,7 @@ class Scheduler:
             self.offers.update((offer.id.value, offer.agent_id.value) for offer in event.offers.offers)
             told = events.Offered(cause=self._cause(), offers=event.offers.offers)
         elif event.type is kind.UPDATE and event.update is not None:
-            return self._update(event.update.status)
+            return self._update(event.update.status, now)
         elif event.type is kind.RESCIND and event.rescind is not None:
             if self.offers.pop(event.rescind.offer_id.value, None) is not None:
                 told = events.Rescinded(cause=self._cause(), offer_id=event.rescind.offer_id.value)
@@ -417,6 +418,15 @@ class Scheduler:
             acts += self._reconcile(asked[first : first + TASKS_PER_RECONCILE_MAX])
         return acts
 
+    def _ask_later(self, task_id: str, now: Instant) -> None:
+        """Go on asking about a task that is out of reach: should its agent return without it, nobody tells by itself."""
+        if task_id not in self.tasks:
+            return
+        self._unanswered[task_id] = self.tasks[task_id]
+        if self._ask_at is None:
+            delay_s, self._ask_again = RECONCILE_AGAIN.next(0.5)
+            self._ask_at = now.mono_s + delay_s
+
     def _reconcile(self, tasks: Sequence[tuple[str, str | None]]) -> list[Act]:
         asked = tuple(
             scheduler.CallReconcileTask(
@@ -510,12 +520,15 @@ class Scheduler:
         )
         return self._send(scheduler.CallType.KILL, kill=kill)
 
-    def _update(self, status: mesos.TaskStatus) -> list[Act]:
+    def _update(self, status: mesos.TaskStatus, now: Instant) -> list[Act]:
         task_id = status.task_id.value
-        self._unanswered.pop(task_id, None)
+        if status.state in _AWAY:
+            self._ask_later(task_id, now)
+        else:
+            self._unanswered.pop(task_id, None)
         if status.uuid is None:
             self._forget_ended(status)
-            return [Tell(event=events.Updated(cause=self._cause(), status=status))]
+            return [Tell(event=events.Updated(cause=self._cause(), status=status)), *self._kill_again(status)]
         uuid, taken = self._seen.get(task_id, (b"", False))
         if uuid == status.uuid:
             # It comes again because the acknowledgement was lost, or because the framework is not done with it yet.
@@ -524,7 +537,15 @@ class Scheduler:
         self._seen.move_to_end(task_id)
         if len(self._seen) > SEEN_MAX:
             self._seen.popitem(last=False)
-        return [Tell(event=events.Updated(cause=f"update-{status.uuid.hex()}", status=status))]
+        told = events.Updated(cause=f"update-{status.uuid.hex()}", status=status)
+        return [Tell(event=told), *self._kill_again(status)]
+
+    def _kill_again(self, status: mesos.TaskStatus) -> list[Act]:
+        """Repeat a kill of a task that is told to run: a new master that did not know the task yet has dropped it."""
+        kill = self._kills.get(status.task_id.value)
+        if kill is None or status.state in (mesos.TaskState.TASK_KILLING, mesos.TaskState.TASK_UNREACHABLE):
+            return []
+        return [] if status.state.value in _ENDED else self._kill(kill)
 
     def _acknowledge(self, status: mesos.TaskStatus) -> list[Act]:
         self._forget_ended(status)

@@ -102,7 +102,6 @@ class BatchFramework:
         self._jobs = jobs
         self._store = store
         self._entries: dict[str, Entry] = {}
-        self._begun_s = asyncio.get_running_loop().time()
         self._runs_since: dict[str, float] = {}
         self._registered = False
         self._suppressed = False
@@ -111,6 +110,8 @@ class BatchFramework:
         stored_id = await self._store.get("id")
         self._entries = entries({key: (value, 0) for key, value in (await self._store.list("task/")).items()})
         self._registered = stored_id is not None
+        now_s = asyncio.get_running_loop().time()
+        self._runs_since = {task: now_s for task, entry in self._entries.items() if entry.state == State.RUNNING.value}
         info = mesos.FrameworkInfo(
             user="root",
             name=self.name,

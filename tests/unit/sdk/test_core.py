@@ -300,3 +300,35 @@ def test_teardown_while_disconnected_is_said_at_the_next_subscription() -> None:
     acts = protocol.received(subscribed_event(), at(10))
     assert [call.type for call in sent(acts)] == [CallType.TEARDOWN]
     assert only(acts, core.Finish)
+
+
+def test_a_kill_is_repeated_when_the_task_is_told_to_run_although_it_was_asked_to_end() -> None:
+    """A new master does not know the task before its agent is back, and drops the kill."""
+    machine = subscribe({"t1": "agent-1"})
+    machine.perform(calls.Kill(task_id="t1"), at(1))
+    acts = machine.received(update_event(mesos.TaskState.TASK_RUNNING, uuid=None), at(2))
+    assert [call.type for call in sent(acts)] == [CallType.KILL]
+    assert sent(machine.received(update_event(mesos.TaskState.TASK_KILLING, b"k" * 16), at(3))) == []
+    assert sent(machine.received(update_event(mesos.TaskState.TASK_KILLED, b"e" * 16), at(4))) == []
+
+
+def test_a_task_that_is_out_of_reach_is_asked_about_until_more_is_known() -> None:
+    """Its agent may return without it, and then nobody tells."""
+    machine = subscribe({"t1": "agent-1"})
+    machine.received(update_event(mesos.TaskState.TASK_RUNNING, uuid=None), at(1))
+    machine.received(update_event(mesos.TaskState.TASK_UNREACHABLE, uuid=None), at(100))
+    asked_s = []
+    for _ in range(3):
+        wake_at = machine.wake_at()
+        assert wake_at is not None
+        while not sent(machine.wake(at(wake_at - 1000), 0.5)):
+            machine.received(scheduler.Event(type=EventType.HEARTBEAT), at(wake_at - 1000))
+            wake_at = machine.wake_at()
+            assert wake_at is not None
+        asked_s.append(wake_at - 1000)
+        machine.received(update_event(mesos.TaskState.TASK_UNREACHABLE, uuid=None), at(asked_s[-1]))
+    assert asked_s[1] - asked_s[0] > asked_s[0] - 100
+    machine.received(update_event(mesos.TaskState.TASK_GONE, uuid=None), at(asked_s[-1]))
+    for seconds in range(100):
+        assert sent(machine.wake(at(asked_s[-1] + 10 * seconds), 0.5)) == []
+        machine.received(scheduler.Event(type=EventType.HEARTBEAT), at(asked_s[-1] + 10 * seconds))
