@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import jinja2
 import structlog
@@ -263,11 +263,13 @@ class _Shown:
     ) -> Response:
         now = self._site.clock.now().wall_s
         root = _root(request)
-        url = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        here = _here(request.scope["path"], root)
+        url = root + quote(here, safe="/~") + (f"?{request.url.query}" if request.url.query else "")
         everything = {
             "site": self._site,
             "root": root,
-            "here": request.url.path.removeprefix(root),
+            "here": here,
+            "self_path": root + quote(here, safe="/~"),
             "self_url": url,
             "static": lambda name: root + self._assets.url(name),
             "now": now,
@@ -288,6 +290,12 @@ def _root(request: Request) -> str:
     """What stands before our own paths when the application is mounted below another."""
     root: str = request.scope.get("root_path", "")
     return root.rstrip("/")
+
+
+def _here(path: str, root: str) -> str:
+    """A path below ours.  Whoever mounts us may or may not have taken its prefix off the path."""
+    below = root and (path == root or path.startswith(root + "/"))
+    return path.removeprefix(root) or "/" if below else path
 
 
 def _from_here(request: Request) -> bool:

@@ -43,7 +43,6 @@ TAILS_MAX = 256
 
 AGENT_SECONDS_MAX = 5.0
 FILES_MAX = 200
-SIGTERM = 15
 LOGS = frozenset({"stdout", "stderr"})
 
 NAV = (("/", "Overview"), ("/ui/agents", "Agents"), ("/ui/frameworks", "Frameworks"), ("/ui/tasks", "Tasks"))
@@ -115,6 +114,9 @@ def build(*, api: apis.Api, version: Callable[[], int], clock: Clock, title: str
             app.Page(path=task_path, template="task.html", build=pages.task),
             app.Page(path=task_path + "/why", template="panels.html", build=pages.why, block="why"),
             app.Page(path=task_path + "/sandbox", template="panels.html", build=pages.sandbox, block="sandbox"),
+            app.Page(
+                path="/ui/frameworks/{framework_id}/why", template="panels.html", build=pages.framework_why, block="why"
+            ),
             app.Page(path="/ui/agents/{agent_id}/why", template="panels.html", build=pages.agent_why, block="why"),
         ),
         actions=(app.Action(path=task_path + "/kill", run=pages.kill),),
@@ -215,19 +217,27 @@ class _Pages:
         agent_id = request.path_params["agent_id"]
         return await self._story(agent_id, agent_id)
 
+    async def framework_why(self, request: Request) -> app.Context:
+        return await self._story(request.path_params["framework_id"], "")
+
     async def _story(self, subject: str, agent_id: str) -> app.Context:
         where = "/journal?" + urlencode({"subject": subject})
         stories = await asyncio.gather(
             self._entries(where), self._entries(f"/agent/{quoted(agent_id)}{where}") if agent_id else _nothing()
         )
         missing = [name for name, story in zip(("master", "agent"), stories, strict=True) if story is None]
-        return {"entries": journal.merge([story or [] for story in stories]), "missing": missing}
+        found = [story for story in stories if story is not None]
+        return {
+            "entries": journal.merge([story.entries for story in found]),
+            "reason": " ".join(story.now for story in found if story.now),
+            "missing": missing,
+        }
 
-    async def _entries(self, path: str) -> list[journal.Entry] | None:
+    async def _entries(self, path: str) -> Story | None:
         """Lines of a journal; None when it could not be read."""
         try:
             async with asyncio.timeout(AGENT_SECONDS_MAX):
-                return _read_entries(await apis.get(self._api, path))
+                return msgspec.json.decode(await apis.get(self._api, path), type=Story)
         except (apis.Refused, apis.Unanswered, TimeoutError, msgspec.DecodeError):
             return None
 
@@ -280,13 +290,10 @@ class _Pages:
         return await apis.call_agent(self._api, row.agent_id, call)
 
     async def kill(self, request: Request) -> str:
-        """End a task by the signal that its agent would send first; the framework learns of it as of any end."""
+        """Ask the agent of a task to end it, as its framework could; the framework learns of it as of any end."""
         row = await self._task(request)
-        container = views.container_of(row.task)
-        if container is None:
-            raise apis.Refused(409, f"task {row.name} is {row.state} and has no container yet: try again in a moment")
-        kill = agent_api.CallKillContainer(container_id=container, signal=SIGTERM)
-        await self._agent(row, agent_api.Call(type=agent_api.CallType.KILL_CONTAINER, kill_container=kill))
+        path = f"/agent/{quoted(row.agent_id)}/tasks/{quoted(row.id)}/kill"
+        await apis.post(self._api, path + "?" + urlencode({"framework_id": row.framework_id}))
         return f"/ui/tasks/{quoted(row.framework_id)}/{quoted(row.id)}?asked=kill"
 
     async def log(self, request: Request) -> Response:
@@ -375,13 +382,15 @@ class _Pages:
         self._series.add(self._clock.now().wall_s, point)
 
 
-def _read_entries(body: bytes) -> list[journal.Entry]:
-    found: list[journal.Entry] = msgspec.json.decode(body, type=list[journal.Entry])
-    return found
+class Story(msgspec.Struct, frozen=True):
+    """What a journal answers: lines about a subject, and for a framework why it waits just now."""
+
+    entries: tuple[journal.Entry, ...] = ()
+    now: str = ""
 
 
-async def _nothing() -> list[journal.Entry] | None:
-    return []
+async def _nothing() -> Story | None:
+    return Story()
 
 
 def _download(row: views.TaskRow, path: str) -> str:
