@@ -26,7 +26,9 @@ from altiplano.ports import launcher
 
 TASKS = 40
 WAIT_S = 30.0
-HAVE_CGROUPS = cgroups.Cgroups("probe").trouble is None
+PROBED = cgroups.Cgroups("probe")
+HAVE_CGROUPS = PROBED.trouble is None
+PROBED.remove_base()
 LIMITS = launcher.CgroupLimits(cpu_shares=256, memory_hard_bytes=64 * 1024 * 1024) if HAVE_CGROUPS else None
 
 SUPERVISOR_POINTS = [name for name in crash.CRASH_POINTS["supervisor"] if name != "supervisor.after_cgroup" or LIMITS]

@@ -162,7 +162,7 @@ class Supervisor:
         self.epoll.register(sock.fileno(), select.EPOLLIN)
 
     def _receive(self, connection: Connection, events: int) -> None:
-        if events & (select.EPOLLIN | select.EPOLLHUP):
+        if events & ~select.EPOLLOUT:
             connection.receive()
 
     def _serve(self) -> None:
