@@ -8,7 +8,7 @@ that changes the state.
 Rules, beside the fair order (`sorter`) and refusals (`filters`):
 
 * The whole of an agent goes to one framework.  It is cut into parts only when fewer agents are left in
-  the run than frameworks wait.
+  the run than frameworks wait (want offers, have none, and hold less than an equal share).
 * A refusal of less than one allocation interval does not change whose turn it is: what the fair
   order gives to the decliner waits for it, counted as its own, until the beat.
 * A framework that revived or subscribed is told its offers once all agents were looked at for it.
@@ -23,7 +23,7 @@ import msgspec
 
 from altiplano.master.allocator import split
 from altiplano.master.allocator.filters import Filters, Refusal, Refused
-from altiplano.master.allocator.sorter import Draft, Shares, Vector, roles_in_order
+from altiplano.master.allocator.sorter import Draft, Shares, Vector, dominant_share, roles_in_order
 from altiplano.model.resources import EMPTY, Resources
 
 PAIRS_PER_SLICE = 1_500
@@ -309,7 +309,7 @@ class Allocator:
         picks: list[Pick] = []
         pairs = 0
         left = len(self.queue)
-        waiting = self._waiting() if left <= len(self.clients) else frozenset()
+        waiting = self._waiting() if left <= len(self.clients) else set()
         for agent_id in self.queue:
             if pairs >= pairs_max:
                 break
@@ -318,7 +318,7 @@ class Allocator:
             left -= 1
         return Plan(visited=tuple(visited), picks=tuple(picks), pairs=pairs)
 
-    def _visit(self, agent_id: str, draft: Draft, picks: list[Pick], waiting: frozenset[str], agents_left: int) -> int:
+    def _visit(self, agent_id: str, draft: Draft, picks: list[Pick], waiting: set[str], agents_left: int) -> int:
         member = self.members[agent_id]
         turn = self.turns.get(agent_id)
         free = member.free
@@ -331,19 +331,18 @@ class Allocator:
         pairs = 0
         while free and cuts > 0:
             piece = split.part(free, cuts)
-            choice, looked = self._choose(agent_id, member, draft, free, piece)
+            choice, looked = self._choose(agent_id, member, draft, piece)
             pairs += looked
             if choice is None:
                 break
             picks.append(choice)
+            waiting.discard(choice.framework_id)
             draft.change(choice.role, choice.framework_id, self._counted(choice.resources), 1, int(not choice.waits))
             free = free - choice.resources
             cuts -= 1
         return pairs
 
-    def _choose(
-        self, agent_id: str, member: Member, draft: Draft, free: Resources, piece: Resources
-    ) -> tuple[Pick | None, int]:
+    def _choose(self, agent_id: str, member: Member, draft: Draft, piece: Resources) -> tuple[Pick | None, int]:
         """The first framework in the fair order that may have the piece."""
         looked = 0
         for role in roles_in_order(draft):
@@ -353,21 +352,23 @@ class Allocator:
                 continue
             for framework_id in members:
                 looked += 1
-                client = self.clients[framework_id]
-                if member.gpus and self._gpus_apart and not client.gpus:
-                    continue
-                if not self._allocatable(mine, client.minimums.get(role, self._minimums)):
-                    continue
-                refused = self.filters.refused(agent_id, (framework_id, role), mine)
-                if refused is Refused.LONG:
-                    continue
-                waits = refused is Refused.SHORTLY
-                return Pick(
-                    agent_id=agent_id, framework_id=framework_id, role=role, resources=mine, waits=waits
-                ), looked
+                refused = self._refused(agent_id, member, framework_id, role, mine)
+                if refused is not Refused.LONG:
+                    waits = refused is Refused.SHORTLY
+                    pick = Pick(agent_id=agent_id, framework_id=framework_id, role=role, resources=mine, waits=waits)
+                    return pick, looked
         return None, looked
 
-    def _cuts(self, agent_id: str, free: Resources, waiting: frozenset[str], agents_left: int) -> int:
+    def _refused(self, agent_id: str, member: Member, framework_id: str, role: str, resources: Resources) -> Refused:
+        """Whether a framework may be offered these resources in a role; what it can never use is refused for long."""
+        client = self.clients[framework_id]
+        if member.gpus and self._gpus_apart and not client.gpus:
+            return Refused.LONG
+        if not self._allocatable(resources, client.minimums.get(role, self._minimums)):
+            return Refused.LONG
+        return self.filters.refused(agent_id, (framework_id, role), resources)
+
+    def _cuts(self, agent_id: str, free: Resources, waiting: set[str], agents_left: int) -> int:
         """Into how many parts an agent is cut: one, unless more frameworks wait for it than agents are left."""
         if len(waiting) <= agents_left:
             return 1
@@ -375,19 +376,32 @@ class Allocator:
         return max(1, min(math.ceil(takers / agents_left), split.parts_max(free)))
 
     def _would_take(self, agent_id: str, framework_id: str, free: Resources) -> bool:
-        client = self.clients[framework_id]
+        member, client = self.members[agent_id], self.clients[framework_id]
         return any(
-            self.filters.refused(agent_id, (framework_id, role), free) is Refused.NO
+            self._refused(agent_id, member, framework_id, role, free.allocatable_to(role)) is Refused.NO
             for role in client.roles
             if role not in client.suppressed
         )
 
-    def _waiting(self) -> frozenset[str]:
-        """Frameworks that want offers and have none."""
-        return frozenset(
-            framework_id
+    def _waiting(self) -> set[str]:
+        """Frameworks that want offers, have none, and hold less than an equal share of the pool.
+
+        One that runs more than its share does not wait: what becomes free goes whole to the others first.
+        """
+        wanting = [
+            (framework_id, client)
             for framework_id, client in self.clients.items()
             if client.active and not client.offers and set(client.roles) - client.suppressed
+        ]
+        return {
+            framework_id for framework_id, client in wanting if self._share(framework_id, client) * len(wanting) < 1
+        }
+
+    def _share(self, framework_id: str, client: Client) -> float:
+        """The largest share that a framework holds in any of its roles."""
+        shares = self.shares
+        return max(
+            (dominant_share(shares.held(role, framework_id), shares.totals) for role in client.roles), default=0.0
         )
 
     def _allocatable(self, resources: Resources, minimums: Minimums) -> bool:

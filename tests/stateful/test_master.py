@@ -1,0 +1,219 @@
+"""A master with agents, frameworks, offers, tasks and broken links in any order.
+
+After every event all invariants hold (`Pool.post` checks them): nothing is sold twice, nothing is forgotten.
+Beyond that: a restart from the registry leads to the same members, and every framework only ever
+accepts what it was offered.
+"""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
+from altiplano.link import messages as link_messages
+from altiplano.master.core import Core
+from altiplano.master.state import Config
+from altiplano.model.resources import EMPTY
+from altiplano.wire.messages import master, mesos
+from tests.unit.master.pool import Agent, CallType, Capability, Framework, Pool, value_of
+
+WANTS = st.sampled_from(("cpus:1;mem:128", "cpus:0.5;mem:64;ports:[31000-31001]", "cpus:4;mem:1024", "cpus:99;mem:1"))
+SECONDS = st.sampled_from((0.0, 0.05, 0.5, 30.0))
+STATES = ("TASK_STARTING", "TASK_RUNNING", "TASK_KILLED", "TASK_FINISHED", "TASK_FAILED")
+
+
+class Master(RuleBasedStateMachine):
+    agents = Bundle("agents")
+    frameworks = Bundle("frameworks")
+
+    def __init__(self) -> None:
+        super().__init__()
+        config = Config(
+            allocation_interval_s=0.1,
+            completed_tasks_max=3,
+            unreachable_tasks_max=2,
+            completed_frameworks_max=2,
+            ping_interval_s=2.0,
+            ping_misses_max=2,
+            offer_timeout_s=20.0,
+            reregister_timeout_s=10.0,
+        )
+        self.pool = Pool(config)
+        self.subscribed: list[Framework] = []
+
+    # -- agents
+
+    @rule(target=agents, total=st.sampled_from(("cpus:8;mem:8192;ports:[31000-31009]", "cpus:2;mem:512")))
+    def agent_joins(self, total: str) -> Agent:
+        return self.pool.agent(total)
+
+    @rule(agent=agents)
+    def agent_obeys(self, agent: Agent) -> None:
+        """Orders arrive, pings are answered."""
+        if agent.link in self.pool.state.by_link:
+            agent.obey()
+            agent.say(link_messages.Pong())
+
+    @rule(agent=agents, number=st.integers(0, 50), state=st.sampled_from(STATES), acknowledge=st.booleans())
+    def task_changes(self, agent: Agent, number: int, state: str, acknowledge: bool) -> None:
+        if not agent.tasks or agent.link not in self.pool.state.by_link:
+            return
+        framework_id, task_id = sorted(agent.tasks)[number % len(agent.tasks)]
+        known = self.pool.state.task(framework_id, task_id)
+        if known is not None and known.state.ended:
+            return
+        status = agent.update(framework_id, task_id, state)
+        framework = next((one for one in self.live_frameworks() if one.id == framework_id), None)
+        if acknowledge and framework is not None:
+            framework.acknowledge(status)
+            if mesos.TaskState[state] not in (mesos.TaskState.TASK_STARTING, mesos.TaskState.TASK_RUNNING):
+                agent.tasks.pop((framework_id, task_id), None)
+
+    @rule(agent=agents)
+    def link_breaks(self, agent: Agent) -> None:
+        agent.cut()
+
+    @rule(agent=agents, forgets=st.booleans())
+    def agent_returns(self, agent: Agent, forgets: bool) -> None:
+        """With what it has, or after it lost everything."""
+        if agent.id in self.pool.state.gone:
+            return
+        if forgets:
+            agent.tasks.clear()
+        agent.hello()
+        for order in agent.heard(link_messages.ShutdownFramework):
+            for key in [key for key in agent.tasks if key[0] == order.framework_id]:
+                del agent.tasks[key]
+
+    @rule(agent=consumes(agents))
+    def agent_leaves(self, agent: Agent) -> None:
+        agent.say(link_messages.Goodbye())
+        agent.cut()
+
+    @rule(agent=consumes(agents))
+    def agent_is_marked_gone(self, agent: Agent) -> None:
+        gone = mesos.AgentID(value=agent.id)
+        reply = self.pool.operator(
+            type=master.CallType.MARK_AGENT_GONE, mark_agent_gone=master.CallMarkAgentGone(agent_id=gone)
+        )
+        assert reply.status in (200, 404)
+
+    # -- frameworks
+
+    @rule(
+        target=frameworks,
+        roles=st.sampled_from((("*",), ("a",), ("a", "a/b"), ("b", "*"))),
+        aware=st.booleans(),
+        checkpoint=st.booleans(),
+        timeout=st.sampled_from((0.0, 5.0, 1000.0)),
+    )
+    def framework_subscribes(self, roles: tuple[str, ...], aware: bool, checkpoint: bool, timeout: float) -> Framework:
+        capabilities = (Capability.PARTITION_AWARE,) if aware else ()
+        framework = self.pool.framework(
+            roles=roles, capabilities=capabilities, checkpoint=checkpoint, failover_timeout=timeout
+        )
+        self.subscribed.append(framework)
+        return framework
+
+    @rule(framework=frameworks)
+    def framework_subscribes_again(self, framework: Framework) -> None:
+        framework.subscribe()
+
+    @rule(framework=frameworks)
+    def stream_breaks(self, framework: Framework) -> None:
+        framework.close()
+
+    @rule(framework=frameworks, wants=st.lists(WANTS, max_size=3), seconds=SECONDS, number=st.integers(0, 20))
+    def framework_accepts(self, framework: Framework, wants: list[str], seconds: float, number: int) -> None:
+        offers = framework.offers()
+        if not self.talks(framework) or not offers:
+            return
+        offer = offers[number % len(offers)]
+        tasks = tuple(framework.task(offer, want) for want in wants)
+        left = value_of(offer.resources)
+        framework.launch(offer, *tasks, seconds=seconds)
+        for task in tasks:
+            want = value_of(task.resources)
+            launched = self.pool.state.task(framework.id, task.task_id.value) is not None
+            assert launched is left.contains(want)
+            if launched:
+                left = left - want
+
+    @rule(framework=frameworks, seconds=SECONDS, count=st.integers(1, 5))
+    def framework_declines(self, framework: Framework, seconds: float, count: int) -> None:
+        if self.talks(framework):
+            framework.decline(*framework.offers()[:count], seconds=seconds)
+
+    @rule(framework=frameworks, kind=st.sampled_from((CallType.REVIVE, CallType.SUPPRESS)))
+    def framework_revives_or_suppresses(self, framework: Framework, kind: CallType) -> None:
+        if self.talks(framework):
+            assert framework.call(kind).status == 202
+
+    @rule(framework=frameworks, number=st.integers(0, 50))
+    def framework_kills(self, framework: Framework, number: int) -> None:
+        if self.talks(framework):
+            tasks = sorted(self.pool.state.frameworks[framework.id].tasks) or ["nobody"]
+            framework.kill(tasks[number % len(tasks)])
+
+    @rule(framework=frameworks)
+    def framework_reconciles(self, framework: Framework) -> None:
+        if self.talks(framework):
+            framework.reconcile()
+            framework.reconcile(("who", None), ("who", "nowhere"))
+
+    @rule(framework=consumes(frameworks))
+    def framework_tears_down(self, framework: Framework) -> None:
+        if self.talks(framework):
+            framework.call(CallType.TEARDOWN)
+            assert framework.closed
+
+    # -- time and crashes
+
+    @rule(seconds=st.sampled_from((0.005, 0.05, 0.2, 3.0, 30.0)))
+    def time_passes(self, seconds: float) -> None:
+        self.pool.run(seconds)
+
+    @rule()
+    def master_restarts(self) -> None:
+        before = self.pool.state
+        self.pool.restart()
+        after = self.pool.state
+        assert set(after.agents) == set(before.agents)
+        assert set(after.unreachable) == set(before.unreachable)
+        assert set(after.gone) == set(before.gone)
+        assert set(after.frameworks) == set(before.frameworks)
+
+    # -- what always holds
+
+    @invariant()
+    def a_summary_leads_to_the_same_registry(self) -> None:
+        state = self.pool.state
+        again = Core(self.pool.config)
+        for fact in self.pool.core.summary():
+            again.apply(fact)
+        assert set(again.state.agents) == set(state.agents)
+        assert again.state.unreachable == state.unreachable
+        assert again.state.gone == state.gone
+        assert {one.id: one.deadline_s for one in again.state.frameworks.values()} == {
+            one.id: one.deadline_s for one in state.frameworks.values()
+        }
+        assert set(again.state.completed) == set(state.completed)
+
+    @invariant()
+    def nobody_is_offered_more_than_there_is(self) -> None:
+        for agent in self.pool.state.agents.values():
+            sold = sum((value_of(offer.message.resources) for offer in agent.offers.values()), EMPTY)
+            assert agent.total.contains(sold + agent.used)
+
+    def talks(self, framework: Framework) -> bool:
+        return framework.stream in self.pool.state.by_stream
+
+    def live_frameworks(self) -> list[Framework]:
+        return [one for one in self.subscribed if self.talks(one)]
+
+
+TestMaster = Master.TestCase
+TestMaster.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
