@@ -69,6 +69,10 @@ class SupervisorBench(Bench):
         while user.pid == before:
             await asyncio.sleep(0.01)
 
+    async def leave(self) -> None:
+        await super().leave()
+        assert (self.folder / "supervisor" / "messages").read_text() == ""
+
 
 class MemoryBench(Bench):
     def __init__(self, folder: pathlib.Path) -> None:

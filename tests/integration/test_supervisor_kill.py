@@ -145,6 +145,8 @@ async def supervisor(folder: pathlib.Path, *points: str) -> AsyncIterator[client
             await last.stop(0.0)
     assert left_over(folder, user.agent_key) == []
     assert not (folder / "supervisor" / "socket").exists()
+    # An exception of ours would be survived like a kill, and must not hide behind that.
+    assert (folder / "supervisor" / "messages").read_text() == ""
 
 
 def hit(folder: pathlib.Path) -> set[str]:

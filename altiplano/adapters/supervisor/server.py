@@ -228,7 +228,7 @@ class Supervisor:
         }
 
     def _tell_ended(self, ends: list[dict[str, Any]]) -> None:
-        for connection in self.connections.values():
+        for connection in list(self.connections.values()):  # one that is gone is dropped on the way
             if connection.listens:
                 for end in ends:
                     connection.say(0, "exited", end)
