@@ -9,9 +9,13 @@ from altiplano.wire.messages import mesos
 
 
 class Dial(Effect, frozen=True, kw_only=True):
-    """Connect to the master; answered by `Connected` or `LinkLost` with this number."""
+    """Connect to the master; answered by `Connected` or `LinkLost` with this number.
+
+    A master that speaks for an older epoch than `epoch` is not listened to.
+    """
 
     connection: int
+    epoch: int
 
 
 class HangUp(Effect, frozen=True, kw_only=True):

@@ -131,6 +131,12 @@ class SandboxGone(Fact, frozen=True, kw_only=True):
 # -- known to this process only
 
 
+class ProcessBegun(Fact, frozen=True, kw_only=True):
+    """What is counted begins at zero."""
+
+    durable: ClassVar[bool] = False
+
+
 class LinkChanged(Fact, frozen=True, kw_only=True):
     """The link's state by name (`membership.Link`)."""
 

@@ -28,7 +28,8 @@ def order(draft: Draft, event: events.StopOrdered) -> None:
     draft.note(sentence)
     draft.fact(facts.LeaveOrdered(sentence=sentence, failed=False, with_tasks=event.with_tasks or event.for_good))
     if not event.for_good and not event.with_tasks:
-        draft.do(effects.Exit(sentence=sentence, failed=False, stop_launcher=False))
+        idle = not any(task.stage in LAUNCHED for task in draft.state.tasks.values())
+        draft.do(effects.Exit(sentence=sentence, failed=False, stop_launcher=idle))
         return
     for task in list(draft.state.tasks.values()):
         launch.kill(draft, task, Why.REMOVED if event.for_good else Why.STOPPING)

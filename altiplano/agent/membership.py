@@ -37,7 +37,7 @@ def dial(draft: Draft) -> None:
         return
     number = draft.state.connection + 1
     _step(draft, Link.DIALLING, connection=number)
-    draft.do(effects.Dial(connection=number))
+    draft.do(effects.Dial(connection=number, epoch=draft.state.epoch))
 
 
 def connected(draft: Draft, event: events.Connected) -> None:

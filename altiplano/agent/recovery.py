@@ -32,6 +32,7 @@ Why = command.Why
 
 def recover(draft: Draft, event: events.Recovered) -> None:
     """The first decision of a process."""
+    draft.fact(facts.ProcessBegun())
     rebooted = draft.state.boot_id not in (None, event.boot_id)
     if draft.state.boot_id != event.boot_id:
         draft.fact(facts.Booted(boot_id=event.boot_id))

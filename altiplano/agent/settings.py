@@ -66,7 +66,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cgroups_enable_cfs: Annotated[
         bool, _switch("With cgroups: a task never gets more cpu time than it asked for, even on an idle machine.")
     ] = False
-    cgroups_root: Annotated[str, _text("With cgroups: name of the group that holds those of all tasks.")] = "altiplano"
     switch_user: Annotated[bool, _switch("Run tasks as the user they name (only where the agent runs as root).")] = True
     output_max: Annotated[
         int, _help(Kind.BYTES, "Disk that each of a task's stdout and stderr may hold; the oldest part goes first.")

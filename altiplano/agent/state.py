@@ -12,7 +12,7 @@ another stage takes it up again at `received`: making a sandbox and fetching may
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from enum import Enum
 
@@ -158,6 +158,8 @@ class State:
         self.timers = Timers()
         self.leaving: facts.LeaveOrdered | None = None
         self.degraded: tuple[str, ...] = ()
+        self.counts: Counter[str] = Counter()
+        """Statuses queued by state, and launches that failed, since this process began."""
         self._kept_by_key: dict[Key, list[str]] = {}
         self._tasks_of: dict[str, int] = {}
 
@@ -233,6 +235,8 @@ class State:
                     self.timers.clear(fact.timer)
                 else:
                     self.timers.set(fact.timer, fact.at_mono_s)
+            case facts.ProcessBegun():
+                self.counts.clear()
             case facts.LeaveOrdered():
                 self.leaving = fact
             case facts.DegradedKnown():
@@ -279,6 +283,7 @@ class State:
                 task = self.tasks[key]
                 task.step(Stage.ENDED)
                 task.ended = fact
+                self.counts["not launched"] += not fact.ran
                 self.timers.clear(("kill", *key))
                 self.timers.clear(("completion", *key))
             case _:
@@ -288,6 +293,7 @@ class State:
         key = (fact.framework_id, fact.task_id)
         self.streams[key] = updates.queued(self.streams.get(key), fact.status)
         task = self.tasks.get(key)
+        self.counts[fact.status.state.value] += 1
         if task is not None:
             after = updates.state_of(fact.status)
             assert may_step(task.state, after), f"task {task.id} ({task.cause}) cannot go from {task.state} to {after}"

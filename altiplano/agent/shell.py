@@ -1,0 +1,401 @@
+"""The agent's shell: carries out what the core decides, and tells the core what happens.
+
+Everything from outside comes through ports, so that a simulated machine can stand in for a real one.
+A part that fails in a way nobody foresaw ends the process; the next one recovers from the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, assert_never
+
+import msgspec
+import structlog
+
+from altiplano.agent import effects, events, facts, fetcher
+from altiplano.agent.core import AgentEvent, Core
+from altiplano.agent.settings import Node
+from altiplano.engine.core import Effect
+from altiplano.engine.journal import Journal
+from altiplano.engine.loop import Engine
+from altiplano.engine.recorder import Recorder
+from altiplano.link import messages
+from altiplano.link.session import Arrival, StreamBytes
+from altiplano.link.transport import CannotDial, Connection
+from altiplano.ports import launcher
+from altiplano.ports.clock import Clock
+from altiplano.ports.files import Files, FilesFailed
+from altiplano.ports.ids import Ids
+from altiplano.ports.log import Log
+from altiplano.wire.messages import mesos
+
+STOP_GRACE_S = 1.0
+"""Grace for what the launcher still has when it is stopped; the tasks have had theirs by then."""
+
+log = structlog.get_logger("altiplano.agent")
+
+Dialler = Callable[[int], Awaitable[Connection]]
+"""Connects to the master, given the newest epoch obeyed.  Raises CannotDial."""
+
+AgentEffect = (
+    effects.Dial
+    | effects.HangUp
+    | effects.Say
+    | effects.Silence
+    | effects.MakeSandbox
+    | effects.Fetch
+    | effects.CancelPreparing
+    | effects.Launch
+    | effects.Terminate
+    | effects.Destroy
+    | effects.Forget
+    | effects.MeasureDisk
+    | effects.RemoveSandbox
+    | effects.Exit
+)
+
+
+class Fetching(Protocol):
+    """Brings files into sandboxes; `fetcher.Fetcher` is the real one.  Raises FetchFailed."""
+
+    async def fetch(
+        self, uris: tuple[mesos.CommandInfoURI, ...], container_id: str, directory: str, user: str | None
+    ) -> fetcher.Fetched: ...
+
+
+class Outside(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent's shell acts with."""
+
+    log: Log
+    launcher: launcher.Launcher
+    files: Files
+    fetcher: Fetching
+    clock: Clock
+    ids: Ids
+    dial: Dialler
+    boot_id: str
+    disk_used: Callable[[], float]
+    """How full the work directory's disk is, as a fraction."""
+
+
+class _Link:
+    """One connection to the master, from its first attempt to its end."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.connection: Connection | None = None
+        self.silence_s: float | None = None
+        self.heard_mono_s = 0.0
+        self.hung_up = False
+        self.task: asyncio.Task[None] | None = None
+
+
+class Agent:
+    """One agent process.  `run` returns how it ended."""
+
+    def __init__(self, node: Node, outside: Outside, *, check: bool = False) -> None:
+        self.node = node
+        self.outside = outside
+        self.core = Core(node)
+        self.journal = Journal("agent")
+        self.engine: Engine[Any] = Engine(
+            self.core,
+            log=outside.log,
+            codec=facts.codec(),
+            clock=outside.clock,
+            perform=self._perform,
+            bug=self._bug,
+            wake=lambda cause: events.Wake(cause=cause, seed=self._seed()),
+            journal=self.journal,
+            recorder=Recorder(),
+            check=check,
+        )
+        self.started_wall_s = outside.clock.now().wall_s
+        self.recovered = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+        self._exit: asyncio.Future[effects.Exit] | None = None
+        self._link: _Link | None = None
+        self._preparing: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> effects.Exit:
+        """Recover, then serve until an Exit is decided or the task is cancelled.
+
+        Raises LogFailed, LauncherError or whatever else ended a part of the agent.  Afterwards the launcher is
+        closed or stopped as the Exit says, and the log is closed.
+        """
+        self._exit = asyncio.get_running_loop().create_future()
+        ended: effects.Exit | None = None
+        try:
+            ended = await self._serve(self._exit)
+        finally:
+            if ended is not None and ended.stop_launcher:
+                await self.outside.launcher.stop(STOP_GRACE_S)
+            else:
+                await self.outside.launcher.close()
+            await self.outside.log.close()
+        return ended
+
+    async def _serve(self, exit_: asyncio.Future[effects.Exit]) -> effects.Exit:
+        await self.engine.recover()
+        inventory = await self.outside.launcher.inventory()
+        recovered = events.Recovered(
+            cause=self._cause("start"), seed=self._seed(), inventory=inventory, boot_id=self.outside.boot_id
+        )
+        self.engine.post(recovered)
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                parts = [
+                    group.create_task(self.engine.run(), name="engine"),
+                    group.create_task(self._listen(), name="launcher events"),
+                ]
+                self.recovered.set()
+                ended = await exit_
+                self._hang_up("the agent stops")
+                for part in [*parts, *self._preparing.values()]:
+                    part.cancel()
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+        finally:
+            self._group = None
+        return ended
+
+    def stop(self, *, with_tasks: bool = False, for_good: bool = False) -> None:
+        """Ask the agent to end; `run` returns when it has."""
+        self._post(
+            events.StopOrdered(cause=self._cause("stop"), seed=self._seed(), with_tasks=with_tasks, for_good=for_good)
+        )
+
+    # -- what happens
+
+    def _post(self, event: AgentEvent) -> None:
+        self.engine.post(event)
+
+    async def _listen(self) -> None:
+        """Ends of containers, for as long as the launcher lives."""
+        async for event in self.outside.launcher.events():
+            if isinstance(event, launcher.Exited):
+                cause = self._cause("exit")
+                self._post(events.ContainerExited(cause=cause, seed=self._seed(), exited=event))
+            else:
+                cause = self._cause("launcher")
+                self._post(events.LauncherDegraded(cause=cause, seed=self._seed(), sentences=event.sentences))
+        raise launcher.LauncherClosed("the connection to the supervisor of the tasks has ended")
+
+    def _heard(self, link: _Link, arrival: Arrival) -> None:
+        link.heard_mono_s = self.outside.clock.now().mono_s
+        if isinstance(arrival, StreamBytes) or not isinstance(arrival, messages.FromMaster):
+            return
+        cause = arrival.cause or self._cause("master")
+        self._post(events.Heard(cause=cause, seed=self._seed(), connection=link.number, message=arrival))
+
+    # -- what is done
+
+    def _perform(self, effect: Effect) -> None:
+        self._act(effect)  # type: ignore[arg-type]
+
+    def _act(self, effect: AgentEffect) -> None:
+        match effect:
+            case effects.Say():
+                self._say(effect)
+            case effects.Launch():
+                self._begin(self._launch(effect.spec, effect.cause), f"launch {effect.spec.container_id}")
+            case effects.Forget():
+                self._begin(self._forget(effect.container_id), f"forget {effect.container_id}")
+            case effects.MakeSandbox():
+                self._prepare(effect.container_id, self._make_sandbox(effect))
+            case effects.Fetch():
+                self._prepare(effect.container_id, self._fetch(effect))
+            case effects.CancelPreparing():
+                if (task := self._preparing.pop(effect.container_id, None)) is not None:
+                    task.cancel()
+            case effects.Terminate():
+                self._begin(self._terminate(effect.container_id), f"terminate {effect.container_id}")
+            case effects.Destroy():
+                self._begin(self._destroy(effect.container_id), f"destroy {effect.container_id}")
+            case effects.Dial():
+                self._link = _Link(effect.connection)
+                self._link.task = self._begin(self._keep_link(self._link, effect.epoch), f"link {effect.connection}")
+            case effects.Silence():
+                if self._link is not None and self._link.number == effect.connection:
+                    self._link.silence_s = effect.silence_s
+            case effects.HangUp():
+                self._close_link(effect.connection)
+            case effects.MeasureDisk():
+                self._begin(self._measure_disk(), "measure disk")
+            case effects.RemoveSandbox():
+                self._begin(self._remove_sandbox(effect), f"remove {effect.container_id}")
+            case effects.Exit():
+                if self._exit is not None and not self._exit.done():
+                    self._exit.set_result(effect)
+            case _:
+                assert_never(effect)
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        assert self._group is not None, "nothing is done before the agent runs or after it has ended"
+        return self._group.create_task(work, name=name)
+
+    # -- the link
+
+    def _say(self, effect: effects.Say) -> None:
+        link = self._link
+        if link is not None and link.number == effect.connection and link.connection is not None:
+            link.connection.send(effect.message)
+
+    def _close_link(self, number: int) -> None:
+        link = self._link
+        if link is None or link.number != number:
+            return
+        link.hung_up = True
+        if link.connection is not None:
+            link.connection.close("the agent hangs up")
+
+    def _hang_up(self, reason: str) -> None:
+        """Close the connection after what was said, or give up dialling."""
+        link, self._link = self._link, None
+        if link is not None and link.connection is not None:
+            link.connection.close(reason)
+        elif link is not None and link.task is not None:
+            link.task.cancel()
+
+    async def _keep_link(self, link: _Link, epoch: int) -> None:
+        """Connect, carry the connection until it ends, and tell why it did."""
+        try:
+            connection = await self.outside.dial(epoch)
+        except CannotDial as error:
+            self._lost(link, str(error))
+            return
+        link.connection = connection
+        link.heard_mono_s = self.outside.clock.now().mono_s
+        if link.hung_up:
+            connection.close("the agent hangs up")
+        else:
+            self._post(events.Connected(cause=self._cause("link"), seed=self._seed(), connection=link.number))
+        watch = asyncio.create_task(self._watch_silence(link, connection), name=f"silence {link.number}")
+        try:
+            reason = await connection.run(lambda _, arrival: self._heard(link, arrival))
+        finally:
+            watch.cancel()
+        self._lost(link, reason)
+
+    async def _watch_silence(self, link: _Link, connection: Connection) -> None:
+        """Close a connection that brings nothing for too long: its other end may be gone without a word."""
+        while True:
+            silence_s = link.silence_s or 30.0
+            left_s = link.heard_mono_s + silence_s - self.outside.clock.now().mono_s
+            if left_s <= 0:
+                connection.close(f"the master has said nothing for {silence_s:g} s")
+                return
+            await asyncio.sleep(left_s)
+
+    def _lost(self, link: _Link, reason: str) -> None:
+        if self._exit is not None and self._exit.done():
+            return
+        cause = self._cause("link")
+        self._post(events.LinkLost(cause=cause, seed=self._seed(), connection=link.number, sentence=reason))
+
+    # -- the launch path
+
+    def _prepare(self, container_id: str, work: Coroutine[Any, Any, None]) -> None:
+        task = self._begin(work, f"prepare {container_id}")
+        self._preparing[container_id] = task
+        task.add_done_callback(lambda done: self._prepared(container_id, done))
+
+    def _prepared(self, container_id: str, task: asyncio.Task[None]) -> None:
+        if self._preparing.get(container_id) is task:
+            del self._preparing[container_id]
+
+    async def _make_sandbox(self, effect: effects.MakeSandbox) -> None:
+        try:
+            await self.outside.files.make_sandbox(effect.directory, effect.user, effect.links)
+        except FilesFailed as error:
+            self._post(self._failed(effect.container_id, str(error), effect.cause))
+            return
+        made = events.SandboxMade(cause=effect.cause, seed=self._seed(), container_id=effect.container_id)
+        self._post(made)
+
+    async def _fetch(self, effect: effects.Fetch) -> None:
+        begun = self.outside.clock.now().mono_s
+        try:
+            found = await self.outside.fetcher.fetch(effect.uris, effect.container_id, effect.directory, effect.user)
+        except fetcher.FetchFailed as error:
+            self._post(self._failed(effect.container_id, str(error), effect.cause))
+            return
+        self._post(
+            events.Fetched(
+                cause=effect.cause,
+                seed=self._seed(),
+                container_id=effect.container_id,
+                files=found.files,
+                size_bytes=found.size_bytes,
+                took_s=self.outside.clock.now().mono_s - begun,
+            )
+        )
+
+    def _failed(self, container_id: str, sentence: str, cause: str) -> events.PreparingFailed:
+        return events.PreparingFailed(cause=cause, seed=self._seed(), container_id=container_id, sentence=sentence)
+
+    async def _launch(self, spec: launcher.LaunchSpec, cause: str) -> None:
+        outcome = await self.outside.launcher.launch(spec)
+        self._post(events.LaunchAnswered(cause=cause, seed=self._seed(), outcome=outcome))
+
+    async def _terminate(self, container_id: str) -> None:
+        # An unknown one has ended by itself meanwhile, and its end is on the way.
+        with contextlib.suppress(launcher.UnknownContainer):
+            await self.outside.launcher.kill(container_id, signal.SIGTERM, launcher.Scope.CONTAINER)
+
+    async def _destroy(self, container_id: str) -> None:
+        await self.outside.launcher.destroy(container_id)
+
+    async def _forget(self, container_id: str) -> None:
+        try:
+            await self.outside.launcher.forget(container_id)
+        except launcher.LauncherClosed:
+            raise
+        except launcher.LauncherError as error:
+            log.warning(
+                "a container could not be forgotten", action="forget", container=container_id, reason=str(error)
+            )
+
+    # -- disk
+
+    async def _measure_disk(self) -> None:
+        used = self.outside.disk_used()
+        self._post(events.DiskMeasured(cause=self._cause("disk"), seed=self._seed(), used=used))
+
+    async def _remove_sandbox(self, effect: effects.RemoveSandbox) -> None:
+        try:
+            await self.outside.files.remove(effect.directory)
+        except FilesFailed as error:
+            log.warning("a sandbox stays", action="remove-sandbox", container=effect.container_id, reason=str(error))
+            return
+        cause = self._cause("disk")
+        self._post(events.SandboxRemoved(cause=cause, seed=self._seed(), container_id=effect.container_id))
+
+    # -- names
+
+    def _seed(self) -> bytes:
+        return self.outside.ids.uuid_bytes()
+
+    def _cause(self, kind: str) -> str:
+        return f"{kind}-{self.outside.ids.uuid_bytes()[:6].hex()}"
+
+    def _bug(self, event: Any, error: Exception) -> None:
+        """`decide` failed: leave a recording that plays the way to it."""
+        directory = os.path.join(self.node.work_dir, "recordings")
+        os.makedirs(directory, exist_ok=True)
+        path = os.path.join(directory, f"{event.cause}.recording")
+        with open(path, "wb") as file:
+            file.write(self.engine.recorder.dump())
+        log.error("a bug in the agent; the event was dropped", action="bug", cause=event.cause, recording=path)
+
+
+def disk_used(directory: str) -> float:
+    """How full the disk of a directory is, as a fraction."""
+    usage = shutil.disk_usage(directory)
+    return (usage.total - usage.free) / usage.total if usage.total else 0.0

@@ -1,0 +1,399 @@
+"""The agent's state as programs and people read it: the objects of `/state` and the answers of the operator API.
+
+Pure functions of the state.  Names and forms are those of Mesos' agents, since its tools read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from altiplano.agent.settings import Node
+from altiplano.agent.state import LAUNCHED, Stage, State, Task
+from altiplano.model import values
+from altiplano.model.resources import Resources
+from altiplano.model.tasks import ENDS
+from altiplano.model.tasks import State as TaskState
+from altiplano.ports import launcher
+from altiplano.wire import translate
+from altiplano.wire.messages import agent as api
+from altiplano.wire.messages import mesos
+
+Json = dict[str, Any]
+MIB = 1024 * 1024
+
+CAPABILITIES = ("MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT", "AGENT_DRAINING", "TASK_RESOURCE_LIMITS")
+
+WAITING = frozenset({Stage.RECEIVED, Stage.SANDBOX, Stage.FETCHING, Stage.STARTING})
+
+
+# -- resources
+
+
+def resources(messages: Iterable[mesos.Resource]) -> Json:
+    """Sums by name: numbers for scalars, text for ranges and sets; cpus, gpus, mem and disk are always there."""
+    return _resources(translate.resources_from(messages))
+
+
+def _resources(held: Resources) -> Json:
+    shown: Json = {"cpus": 0, "gpus": 0, "mem": 0, "disk": 0}
+    for kind, value in held:
+        if isinstance(value, int):
+            shown[kind.name] = _plain(shown.get(kind.name, 0) + value / 1000)
+        else:
+            text = values.text_of(value)
+            shown[kind.name] = text if kind.name not in shown else f"{shown[kind.name][:-1]}, {text[1:]}"
+    return shown
+
+
+def _plain(number: float) -> float | int:
+    rounded = round(number, 3)
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+def used(state: State) -> Resources:
+    """What the tasks that have not ended were given, as it is without them being named."""
+    total = Resources()
+    for task in state.tasks.values():
+        if task.stage is not Stage.ENDED:
+            total += translate.resources_from(task.info.resources)
+    return total
+
+
+# -- tasks and executors, in the names of Mesos' older API
+
+
+def executor_name(task: Task) -> str:
+    order = task.info.command
+    if order is None:
+        return f"Command Executor (Task: {task.id})"
+    text = f"sh -c '{order.value}'" if order.shell else " ".join(order.arguments) or order.value
+    return f"Command Executor (Task: {task.id}) (Command: {text})"
+
+
+def task_json(task: Task, agent_id: str) -> Json:
+    info = task.info
+    shown: Json = {
+        "id": task.id,
+        "name": info.name,
+        "framework_id": task.framework_id,
+        "executor_id": "",
+        "slave_id": agent_id,
+        "state": task.state.value,
+        "resources": resources(info.resources),
+        "role": _role(info),
+        "statuses": [status_json(task.status)] if task.status is not None else [],
+    }
+    if info.labels is not None:
+        shown["labels"] = [
+            {"key": label.key, "value": label.value} if label.value is not None else {"key": label.key}
+            for label in info.labels.labels
+        ]
+    if info.command is not None and info.command.user is not None:
+        shown["user"] = info.command.user
+    return shown
+
+
+def status_json(status: mesos.TaskStatus) -> Json:
+    shown: Json = {"state": status.state.value, "timestamp": status.timestamp}
+    container = status.container_status
+    if container is not None and container.container_id is not None:
+        networks = [
+            {"ip_addresses": [{"ip_address": address.ip_address} for address in network.ip_addresses]}
+            for network in container.network_infos
+        ]
+        shown["container_status"] = {
+            "container_id": {"value": container.container_id.value},
+            "network_infos": networks,
+        }
+    return shown
+
+
+def _role(info: mesos.TaskInfo) -> str:
+    return next((r.allocation_info.role or "*" for r in info.resources if r.allocation_info is not None), "*")
+
+
+def executor_json(task: Task, agent_id: str) -> Json:
+    """The executor object of a command task: each task has its own, by the same id."""
+    row = task_json(task, agent_id)
+    waiting, ended = task.stage in WAITING, task.stage is Stage.ENDED
+    return {
+        "id": task.id,
+        "name": executor_name(task),
+        "source": task.id,
+        "container": task.container_id,
+        "directory": task.directory,
+        "resources": row["resources"],
+        "role": row["role"],
+        "type": "",
+        "tasks": [] if waiting or ended else [row],
+        "queued_tasks": [row] if waiting else [],
+        "completed_tasks": [row] if ended else [],
+    }
+
+
+def framework_json(state: State, framework_id: str) -> Json:
+    info = state.frameworks[framework_id]
+    agent_id = state.agent_id or ""
+    completed = [executor_json(task, agent_id) for task in state.completed.get(framework_id, ())]
+    shown_ids = {row["container"] for row in completed}
+    # Of tasks that ended before the process began only their sandboxes are known.
+    completed += [
+        {
+            "id": kept.task_id,
+            "name": "",
+            "source": kept.task_id,
+            "container": kept.container_id,
+            "directory": kept.directory,
+            "resources": {},
+            "tasks": [],
+            "queued_tasks": [],
+            "completed_tasks": [],
+        }
+        for kept in state.kept.values()
+        if kept.framework_id == framework_id and kept.container_id not in shown_ids
+    ]
+    roles = list(info.roles) or [info.role or "*"]
+    return {
+        "id": framework_id,
+        "name": info.name,
+        "user": info.user,
+        "hostname": info.hostname or "",
+        "failover_timeout": info.failover_timeout,
+        "checkpoint": info.checkpoint,
+        "active": True,
+        "roles": roles,
+        "role": roles[0],
+        "principal": info.principal or "",
+        "executors": [executor_json(task, agent_id) for task in state.tasks_of(framework_id)],
+        "completed_executors": completed,
+    }
+
+
+def state_json(state: State, node: Node, *, flags: Json, started_wall_s: float, machine: Sequence[str]) -> Json:
+    """The object of `/state`."""
+    total = translate.resources_from(node.resources)
+    busy = {task.framework_id for task in state.tasks.values()}
+    frameworks = [framework_json(state, framework_id) for framework_id in state.frameworks]
+    shown: Json = {
+        "version": node.altiplano_version,
+        "build_date": "",
+        "build_time": 0,
+        "build_user": "",
+        "start_time": started_wall_s,
+        "id": state.agent_id or "",
+        "pid": node.pid,
+        "hostname": node.hostname,
+        "capabilities": list(CAPABILITIES),
+        "resources": _resources(total),
+        "reserved_resources": {role: _resources(total.reserved(role)) for role in _roles(total)},
+        "unreserved_resources": _resources(total.unreserved()),
+        "attributes": {attribute.name: _attribute(attribute) for attribute in node.attributes},
+        "flags": flags,
+        "frameworks": [row for row in frameworks if row["id"] in busy],
+        "completed_frameworks": [row for row in frameworks if row["id"] not in busy],
+        "resource_providers": [],
+        "altiplano": {
+            "link": state.link.value,
+            "epoch": state.epoch,
+            "machine": list(machine),
+            "degraded": list(state.degraded),
+        },
+    }
+    if state.master is not None:
+        shown["master_hostname"] = state.master.hostname or ""
+    if state.registered_wall_s is not None:
+        shown["registered_time"] = state.registered_wall_s
+    return shown
+
+
+def _roles(held: Resources) -> list[str]:
+    return sorted({kind.reservations[-1].role for kind, _ in held if kind.reservations})
+
+
+def _attribute(attribute: mesos.Attribute) -> Any:
+    if attribute.scalar is not None:
+        return _plain(attribute.scalar.value)
+    if attribute.ranges is not None:
+        return "[" + ", ".join(f"{r.begin}-{r.end}" for r in attribute.ranges.range) + "]"
+    return attribute.text.value if attribute.text is not None else ""
+
+
+# -- usage
+
+
+def statistics(task: Task, usage: launcher.Usage | None, wall_s: float) -> mesos.ResourceStatistics:
+    """What a container uses, and what it was given."""
+    asked = translate.resources_from(task.info.resources)
+    mem_bytes = asked.scalar("mem") * MIB // 1000
+    if usage is None:
+        return mesos.ResourceStatistics(
+            timestamp=wall_s, cpus_limit=asked.scalar("cpus") / 1000, mem_limit_bytes=mem_bytes
+        )
+    return mesos.ResourceStatistics(
+        timestamp=usage.measured_wall_s,
+        cpus_user_time_secs=usage.cpu_user_s,
+        cpus_system_time_secs=usage.cpu_system_s,
+        cpus_limit=asked.scalar("cpus") / 1000,
+        mem_rss_bytes=usage.memory_rss_bytes,
+        mem_limit_bytes=usage.memory_limit_bytes or mem_bytes,
+        cpus_nr_periods=usage.cpu_periods,
+        cpus_nr_throttled=usage.cpu_throttled_periods,
+        cpus_throttled_time_secs=usage.cpu_throttled_s,
+        processes=usage.processes,
+    )
+
+
+def usage_json(task: Task, usage: launcher.Usage | None) -> Json:
+    """A task as `/tasks/<id>` shows it: how far it is, what it uses or has used, where its files are."""
+    ended = task.ended
+    return {
+        "task_id": task.id,
+        "framework_id": task.framework_id,
+        "container_id": task.container_id,
+        "directory": task.directory,
+        "stage": task.stage.value,
+        "state": task.state.value,
+        "pid": task.pid or None,
+        "received_time": task.received_wall_s,
+        "started_time": task.started_wall_s,
+        "ended_time": ended.ended_wall_s if ended is not None else None,
+        "wait_status": ended.wait_status if ended is not None else None,
+        "cpu_s": usage.cpu_user_s + usage.cpu_system_s if usage is not None else ended.cpu_s if ended else None,
+        "memory_bytes": usage.memory_rss_bytes if usage is not None else None,
+        "memory_peak_bytes": usage.memory_peak_bytes if usage else ended.memory_peak_bytes if ended else None,
+        "processes": usage.processes if usage is not None else 0,
+        "cause": task.cause,
+    }
+
+
+# -- answers of the operator API
+
+
+def task_message(task: Task, agent_id: str) -> mesos.Task:
+    info = task.info
+    return mesos.Task(
+        name=info.name,
+        task_id=info.task_id,
+        framework_id=mesos.FrameworkID(value=task.framework_id),
+        executor_id=mesos.ExecutorID(value=task.id),
+        agent_id=mesos.AgentID(value=agent_id),
+        state=mesos.TaskState[task.state.value],
+        resources=info.resources,
+        statuses=(task.status,) if task.status is not None else (),
+        labels=info.labels,
+        discovery=info.discovery,
+        container=info.container,
+        user=info.command.user if info.command is not None else None,
+        health_check=info.health_check,
+        kill_policy=info.kill_policy,
+        limits=info.limits,
+    )
+
+
+def tasks_answer(state: State) -> api.ResponseGetTasks:
+    agent_id = state.agent_id or ""
+
+    def those(stages: frozenset[Stage]) -> tuple[mesos.Task, ...]:
+        return tuple(task_message(task, agent_id) for task in state.tasks.values() if task.stage in stages)
+
+    completed = tuple(task_message(task, agent_id) for tasks in state.completed.values() for task in tasks)
+    return api.ResponseGetTasks(
+        queued_tasks=those(WAITING),
+        launched_tasks=those(frozenset({Stage.RUNNING, Stage.KILLING})),
+        terminated_tasks=those(frozenset({Stage.ENDED})),
+        completed_tasks=completed,
+    )
+
+
+def executors_answer(state: State) -> api.ResponseGetExecutors:
+    return api.ResponseGetExecutors(
+        executors=tuple(
+            api.ResponseGetExecutorsExecutor(executor_info=executor_message(task)) for task in state.tasks.values()
+        ),
+        completed_executors=tuple(
+            api.ResponseGetExecutorsExecutor(executor_info=executor_message(task))
+            for tasks in state.completed.values()
+            for task in tasks
+        ),
+    )
+
+
+def executor_message(task: Task) -> mesos.ExecutorInfo:
+    return mesos.ExecutorInfo(
+        executor_id=mesos.ExecutorID(value=task.id),
+        framework_id=mesos.FrameworkID(value=task.framework_id),
+        name=executor_name(task),
+        source=task.id,
+        command=task.info.command,
+        resources=task.info.resources,
+    )
+
+
+def frameworks_answer(state: State) -> api.ResponseGetFrameworks:
+    busy = {task.framework_id for task in state.tasks.values()}
+
+    def those(*, active: bool) -> tuple[api.ResponseGetFrameworksFramework, ...]:
+        return tuple(
+            api.ResponseGetFrameworksFramework(framework_info=info)
+            for framework_id, info in state.frameworks.items()
+            if (framework_id in busy) == active
+        )
+
+    return api.ResponseGetFrameworks(frameworks=those(active=True), completed_frameworks=those(active=False))
+
+
+def agent_message(state: State, node: Node) -> mesos.AgentInfo:
+    return mesos.AgentInfo(
+        hostname=node.hostname,
+        port=node.port,
+        resources=node.resources,
+        attributes=node.attributes,
+        id=mesos.AgentID(value=state.agent_id) if state.agent_id else None,
+    )
+
+
+def container_status(task: Task, node: Node) -> mesos.ContainerStatus:
+    address = mesos.NetworkInfoIPAddress(ip_address=node.ip)
+    return mesos.ContainerStatus(
+        container_id=mesos.ContainerID(value=task.container_id),
+        executor_pid=task.pid or None,
+        network_infos=(mesos.NetworkInfo(ip_addresses=(address,)),),
+    )
+
+
+# -- metrics
+
+
+def metrics(state: State, node: Node, *, uptime_s: float) -> dict[str, float]:
+    """All numbers, by the names that monitors of Mesos read."""
+    total, taken = translate.resources_from(node.resources), used(state)
+    numbers: dict[str, float] = {
+        "slave/registered": float(state.member),
+        "slave/uptime_secs": uptime_s,
+        "slave/executors_running": sum(task.stage in LAUNCHED for task in state.tasks.values()),
+        "slave/executors_registering": sum(task.stage in WAITING for task in state.tasks.values()),
+        "slave/executors_terminating": sum(task.stage is Stage.KILLING for task in state.tasks.values()),
+        "slave/executors_terminated": sum(state.counts[end.value] for end in ENDS),
+        "slave/frameworks_active": len({task.framework_id for task in state.tasks.values()}),
+        "slave/valid_status_updates": sum(state.counts[s.value] for s in TaskState),
+        "slave/invalid_status_updates": 0,
+        "slave/valid_framework_messages": 0,
+        "slave/invalid_framework_messages": 0,
+        "slave/recovery_errors": 0,
+        "slave/container_launch_errors": state.counts["not launched"],
+        "altiplano/updates_unacknowledged": sum(len(stream.pending) for stream in state.streams.values()),
+        "altiplano/sandboxes_kept": len(state.kept),
+        "altiplano/launcher_degraded": float(bool(state.degraded)),
+    }
+    for name in ("cpus", "gpus", "mem", "disk"):
+        whole, part = total.scalar(name) / 1000, taken.scalar(name) / 1000
+        numbers[f"slave/{name}_total"] = whole
+        numbers[f"slave/{name}_used"] = part
+        numbers[f"slave/{name}_percent"] = part / whole if whole else 0.0
+    for held in (TaskState.STAGING, TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING):
+        name = held.value.removeprefix("TASK_").lower()
+        numbers[f"slave/tasks_{name}"] = sum(task.state is held for task in state.tasks.values())
+    for end in ENDS:
+        numbers[f"slave/tasks_{end.value.removeprefix('TASK_').lower()}"] = state.counts[end.value]
+    return numbers
