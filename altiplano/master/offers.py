@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import lru_cache
 
 from altiplano.master import facts, infos
 from altiplano.master.allocator import filters
 from altiplano.master.allocator.allocator import ROUNDING, Pick
 from altiplano.master.outcome import Outcome
 from altiplano.master.state import Agent, Framework, MasterState, Offer
-from altiplano.model.resources import EMPTY, Resources
+from altiplano.model.resources import EMPTY, Kind, Resources
+from altiplano.model.values import Value
 from altiplano.wire import translate
 from altiplano.wire.messages import mesos, scheduler
 
@@ -18,6 +21,9 @@ COALESCE_S = 0.003
 """Time from the first event that frees something to the run that offers it: what happens meanwhile is seen together."""
 
 OFFER_TIMER = "offer"
+
+RESOURCE_MESSAGES_MAX = 65_536
+"""Resources that are kept in the form in which they are told: a few hundred bytes each."""
 
 
 def decline(out: Outcome, framework: Framework, call: scheduler.CallDecline) -> None:
@@ -163,11 +169,17 @@ def _message(state: MasterState, pick: Pick, offer_id: str) -> mesos.Offer:
 
 def resource_messages(held: Resources, role: str, framework: Framework) -> tuple[mesos.Resource, ...]:
     """Resources as a framework sees them: in the form it knows, marked as allocated if it has several roles."""
-    return translate.resources_to(
-        held.allocate(role) if framework.multi_role else held,
-        refined=framework.refined,
-        allocation=framework.multi_role,
+    allocated = role if framework.multi_role else None
+    return tuple(_resource_message(kind, value, allocated, framework.refined) for kind, value in held)
+
+
+@lru_cache(maxsize=RESOURCE_MESSAGES_MAX)
+def _resource_message(kind: Kind, value: Value, role: str | None, refined: bool) -> mesos.Resource:
+    # Machines are bought by the hundred: most of what is offered has been offered before.
+    (message,) = translate.resources_to(
+        Resources(((replace(kind, allocated_to=role), value),)), refined=refined, allocation=role is not None
     )
+    return message
 
 
 def agent_url(agent: Agent) -> mesos.URL:
@@ -196,8 +208,7 @@ def apply_made(state: MasterState, fact: facts.OfferMade) -> None:
     state.untold.setdefault(framework.id, []).append(offer.id)
     state.next_offer += 1
     agent.offered = agent.offered + offer.resources
-    state.allocator.allocate(agent.id, framework.id, offer.role, offer.resources)
-    state.allocator.offered(framework.id, offer.role)
+    state.allocator.offer(agent.id, framework.id, offer.role, offer.resources)
 
 
 def apply_told(state: MasterState, fact: facts.OffersTold) -> None:

@@ -129,7 +129,7 @@ class Resources:
     cpus:7.7; mem:8000; ports:[31000-31009, 31013-31019]
     """
 
-    __slots__ = ("_amounts",)
+    __slots__ = ("_amounts", "_scalars")
 
     def __init__(self, amounts: Iterable[tuple[Kind, Value]] = ()) -> None:
         found: dict[Kind, Amount] = {}
@@ -138,6 +138,7 @@ class Resources:
             if amount:
                 found[kind] = _sum(kind, found[kind], amount) if kind in found else amount
         self._amounts: Mapping[Kind, Amount] = found
+        self._scalars: Mapping[str, Milli] | None = None
 
     def __iter__(self) -> Iterator[tuple[Kind, Value]]:
         """Kinds and amounts, a shared volume as often as it is held."""
@@ -278,6 +279,12 @@ class Resources:
     @property
     def scalars(self) -> Mapping[str, Milli]:
         """Totals of all that is counted, by name."""
+        # An allocator asks for these far more often than values are made.
+        if self._scalars is None:
+            self._scalars = self._count()
+        return self._scalars
+
+    def _count(self) -> Mapping[str, Milli]:
         totals: dict[str, Milli] = {}
         for kind, amount in self._amounts.items():
             if isinstance(amount, Copies):

@@ -26,7 +26,7 @@ from altiplano.master.allocator.filters import Filters, Refusal, Refused
 from altiplano.master.allocator.sorter import Draft, Shares, Vector, dominant_share, roles_in_order
 from altiplano.model.resources import EMPTY, Resources
 
-PAIRS_PER_SLICE = 1_500
+PAIRS_PER_SLICE = 400
 """Pairs of agent and framework looked at in one slice: some milliseconds."""
 
 POSTPONED_RUNS_MAX = 20
@@ -216,9 +216,18 @@ class Allocator:
 
     def allocate(self, agent_id: str, framework_id: str, role: str, resources: Resources) -> None:
         """Resources of an agent go to a framework: offered, or in use by its tasks."""
+        self._take(agent_id, framework_id, role, resources, count=0)
+
+    def offer(self, agent_id: str, framework_id: str, role: str, resources: Resources) -> None:
+        """Resources of an agent are offered; the offer is counted."""
+        self.clients[framework_id].offers += 1
+        self._take(agent_id, framework_id, role, resources, count=1)
+
+    def _take(self, agent_id: str, framework_id: str, role: str, resources: Resources, *, count: int) -> None:
         member = self.members[agent_id]
-        member.free = member.free - resources
-        self.shares.change(role, framework_id, self._counted(resources), 1)
+        # Most offers are of all that is free.
+        member.free = EMPTY if resources is member.free else member.free - resources
+        self.shares.change(role, framework_id, self._counted(resources), 1, count)
         self._freed(agent_id, member, mark=False)
 
     def recover(self, agent_id: str, framework_id: str, role: str, resources: Resources) -> None:
@@ -229,11 +238,6 @@ class Allocator:
         member.free = member.free + resources
         self.shares.change(role, framework_id, self._counted(resources), -1)
         self._freed(agent_id, member)
-
-    def offered(self, framework_id: str, role: str) -> None:
-        """An offer of what was allocated is counted."""
-        self.clients[framework_id].offers += 1
-        self.shares.change(role, framework_id, {}, 1, count=1)
 
     def offer_ended(self, framework_id: str) -> None:
         client = self.clients.get(framework_id)
@@ -249,11 +253,8 @@ class Allocator:
             )
 
     def keep_turn(self, agent_id: str, framework_id: str, role: str, resources: Resources) -> None:
-        member = self.members[agent_id]
-        member.free = member.free - resources
         self.turns[agent_id] = Turn(framework_id=framework_id, role=role, resources=resources)
-        self.shares.change(role, framework_id, self._counted(resources), 1)
-        self._freed(agent_id, member, mark=False)
+        self._take(agent_id, framework_id, role, resources, count=0)
 
     # -- runs
 
@@ -338,15 +339,16 @@ class Allocator:
             picks.append(choice)
             waiting.discard(choice.framework_id)
             draft.change(choice.role, choice.framework_id, self._counted(choice.resources), 1, int(not choice.waits))
-            free = free - choice.resources
+            free = EMPTY if choice.resources is free else free - choice.resources
             cuts -= 1
         return pairs
 
     def _choose(self, agent_id: str, member: Member, draft: Draft, piece: Resources) -> tuple[Pick | None, int]:
         """The first framework in the fair order that may have the piece."""
         looked = 0
+        reserved = any(kind.reservations for kind, _ in piece)
         for role in roles_in_order(draft):
-            mine = piece.allocatable_to(role) if any(kind.reservations for kind, _ in piece) else piece
+            mine = piece.allocatable_to(role) if reserved else piece
             members = draft.members(role)
             if not mine or members is None:
                 continue
@@ -406,9 +408,13 @@ class Allocator:
 
     def _allocatable(self, resources: Resources, minimums: Minimums) -> bool:
         scalars = resources.scalars
-        return bool(resources) and any(
-            all(scalars.get(name, 0) >= least for name, least in minimum.items()) for minimum in minimums
-        )
+        for minimum in minimums:
+            for name, least in minimum.items():
+                if scalars.get(name, 0) < least:
+                    break
+            else:
+                return bool(resources)
+        return False
 
     # -- what the methods above have in common
 
