@@ -82,6 +82,7 @@ class Engine(Generic[E]):
         recorder: Recorder | None = None,
         check: bool = False,
         outbox: Callable[[Callable[[Effect], None]], Outbox] = Outbox,
+        compact_after_records: int = COMPACT_AFTER_RECORDS,
     ) -> None:
         self.core = core
         self.journal = journal
@@ -94,6 +95,7 @@ class Engine(Generic[E]):
         self._bug = bug
         self._make_wake = wake
         self._check = check
+        self._compact_after_records = compact_after_records
         self._inbox: deque[E] = deque()
         self._outbox = outbox(self._perform)
         self._ring = asyncio.Event()
@@ -223,7 +225,7 @@ class Engine(Generic[E]):
 
     def _maybe_compact(self) -> None:
         """Compact once as many records were added as the snapshot holds: each is then rewritten once on average."""
-        if self._since_snapshot < max(COMPACT_AFTER_RECORDS, self._snapshot_facts):
+        if self._since_snapshot < max(self._compact_after_records, self._snapshot_facts):
             return
         facts = list(self.core.summary())
         self._log.compact(self._codec.snapshot(facts), self._position)

@@ -27,6 +27,9 @@ from altiplano.testing.log import MemoryDisk, MemoryLog
 if TYPE_CHECKING:
     from altiplano.sim.cluster import Cluster
 
+COMPACT_AFTER_RECORDS = 25
+"""Few, so that every run has recoveries from snapshots."""
+
 MakeOutbox = Callable[[Callable[[Effect], None]], Outbox]
 
 
@@ -74,7 +77,8 @@ class Process:
         self.crash_after_effects: int | None = None
         self.engine: Engine[Any]
         self._rests_on: deque[int] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
+        # In the order of their start: a set would be walked by addresses, and no two runs would be the same.
+        self._tasks: dict[asyncio.Task[None], None] = {}
 
     def begin(self) -> None:
         """Start the process."""
@@ -92,6 +96,7 @@ class Process:
             journal=Journal(self.name),
             check=self.cluster.check,
             outbox=self._make_outbox,
+            compact_after_records=COMPACT_AFTER_RECORDS,
         )
 
     async def recovered(self) -> None:
@@ -112,8 +117,11 @@ class Process:
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something as long as the process lives; an error is a finding."""
         task = asyncio.ensure_future(self._guard(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._forget_task)
+
+    def _forget_task(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
 
     def later(self, delay_s: float, call: Callable[..., None], *arguments: Any) -> None:
         """Call something after a while, if the process still lives."""

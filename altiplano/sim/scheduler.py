@@ -59,7 +59,8 @@ class SchedulerProcess:
         self._calls: deque[core.Send] = deque()
         self._calling: End | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        # In the order of their start: a set would be walked by addresses, and no two runs would be the same.
+        self._tasks: dict[asyncio.Task[None], None] = {}
 
     def begin(self) -> None:
         self.spawn(self._live())
@@ -79,8 +80,11 @@ class SchedulerProcess:
 
     def spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(self._guard(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._forget_task)
+
+    def _forget_task(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
 
     async def _guard(self, work: Any) -> None:
         try:

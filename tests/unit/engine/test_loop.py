@@ -24,7 +24,7 @@ from altiplano.testing.log import MemoryDisk, MemoryLog
 class Process:
     """A counting core and its engine on a disk that may be used again."""
 
-    def __init__(self, disk: MemoryDisk) -> None:
+    def __init__(self, disk: MemoryDisk, *, compact_after_records: int = engine_loop.COMPACT_AFTER_RECORDS) -> None:
         self.disk = disk
         self.log = MemoryLog(disk)
         self.said: list[tuple[str, int]] = []
@@ -41,6 +41,7 @@ class Process:
             journal=Journal("counting"),
             recorder=self.recorder,
             check=True,
+            compact_after_records=compact_after_records,
         )
         self._running: asyncio.Task[None] | None = None
 
@@ -255,12 +256,10 @@ def test_a_slice_is_bounded_so_that_others_get_their_turn() -> None:
     assert play(story).engine.statistics.slices >= 10
 
 
-def test_the_log_is_compacted_and_recovery_starts_from_the_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_loop, "COMPACT_AFTER_RECORDS", 10)
-
+def test_the_log_is_compacted_and_recovery_starts_from_the_snapshot() -> None:
     async def main() -> None:
         disk = MemoryDisk()
-        process = Process(disk)
+        process = Process(disk, compact_after_records=10)
         await process.start()
         for _ in range(95):
             process.engine.post(Add(amount=1, cause="c"))
