@@ -40,6 +40,7 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
     since_wall_s: float | None
     resources: Amounts
     ended: bool
+    container_id: str = ""
 
 
 class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +99,16 @@ def task_row(task: mesos.Task) -> TaskRow:
         since_wall_s=last.timestamp if last is not None else None,
         resources=amounts(task.resources),
         ended=State(task.state.value).ended,
+        container_id=_container(task),
     )
+
+
+def _container(task: mesos.Task) -> str:
+    """The container of a task, which its statuses name as soon as there is one."""
+    for status in reversed(task.statuses):
+        if status.container_status is not None and status.container_status.container_id is not None:
+            return status.container_status.container_id.value
+    return ""
 
 
 def agent_row(agent: master.ResponseGetAgentsAgent) -> AgentRow:

@@ -87,7 +87,7 @@ def run(
         user=user,
         image=image,
     )
-    framework = RunFramework(task, role=role, name=f"run {title}", say=_say)
+    framework = RunFramework(task, role=role, name=f"run {title}", say=_say, masters=len(where.masters))
     framework.user = user or ""
     outcome = asyncio.run(Run(framework, where, to_stderr=as_json).run())
     if outcome is None:

@@ -10,6 +10,7 @@ import msgspec
 
 from altiplano import sdk
 from altiplano.cli.failures import INTERRUPTED, NOT_RUN, OK
+from altiplano.sdk.operator import Unreachable
 
 GRACE_S = 5.0
 """Time that an interrupted task has to end by itself."""
@@ -32,11 +33,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunFramework(sdk.Framework):
-    """Runs one task.  `say` tells the user what happens; `started` and `ended` are told by callbacks."""
+    """Runs one task.  `say` tells the user what happens, `on_change` that something is new.
+
+    Raises Unreachable when none of the masters, of which there are so many, ever answered.
+    """
 
     failover_timeout_s = 60.0
 
-    def __init__(self, task: sdk.Task, *, role: str, name: str, say: Callable[[str], None]) -> None:
+    def __init__(self, task: sdk.Task, *, role: str, name: str, say: Callable[[str], None], masters: int = 1) -> None:
         self.name = name
         self.roles = (role,)
         self.gpus = task.gpus > 0
@@ -49,6 +53,9 @@ class RunFramework(sdk.Framework):
         self.interrupts = 0
         self.on_change: Callable[[], None] = lambda: None
         self._say = say
+        self._masters = masters
+        self._failures = 0
+        self._known = False
 
     @property
     def placed(self) -> bool:
@@ -82,7 +89,16 @@ class RunFramework(sdk.Framework):
             self._ended(status)
         self.on_change()
 
+    def subscribed(self, again: bool) -> None:
+        self._known = True
+
     def disconnected(self, sentence: str) -> None:
+        self._failures += 1
+        if not self._known and self._failures >= self._masters:
+            # Nothing was begun, so there is nothing to wait for.
+            raise Unreachable(
+                f"{sentence.split(';')[0]}. Start a pool with 'altiplano up', or name a master with --master"
+            )
         self._say(sentence)
 
     def refused(self, sentence: str) -> None:

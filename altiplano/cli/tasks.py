@@ -108,7 +108,9 @@ def kill(task_id: str, master: str | None, token_file: str | None) -> None:
         row = await _find(operator, task_id)
         if row.ended:
             raise Failure(f"task {row.id} has ended already: it is {row.state}", FAILED)
-        await operator.kill_task(row.agent_id, row.framework_id, row.id)
+        if not row.container_id:
+            raise Failure(f"task {row.id} has no container yet: it is {row.state}; try again in a moment", FAILED)
+        await operator.kill_container(row.agent_id, row.container_id)
         return row.id
 
     click.echo(f"task {ask(place(master, token_file), killed)} is asked to end")

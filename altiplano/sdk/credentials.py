@@ -36,6 +36,8 @@ class UpRecord(msgspec.Struct, frozen=True, kw_only=True):
     frameworks: str = ""
     start_ticks: int = 0
     """Field 22 of /proc/PID/stat: with the pid it names one process of this boot."""
+    token: bool = True
+    """Whether a token is asked for."""
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ and the parser that our servers use, which load in a tenth of the time of a full
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
@@ -255,5 +256,7 @@ class Connection:
         except TimeoutError:
             raise ConnectionFailed(f"{self._authority} did not accept a connection in {CONNECT_S_MAX:g} s") from None
         except OSError as error:
-            raise ConnectionFailed(f"nobody answers at {self._authority}: {error.strerror or error}") from error
+            # asyncio's own text repeats the address.
+            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+            raise ConnectionFailed(f"nobody answers at {self._authority}: {reason}") from error
         self._reader, self._writer = opened

@@ -25,6 +25,7 @@ READ_BYTES_MAX = 64 * 1024
 """Bytes of a file that one request reads."""
 
 REDIRECTS_MAX = 4
+SIGTERM = 15
 _JSON = {"Content-Type": "application/json", "Accept": "application/json"}
 M = TypeVar("M", bound=Message)
 
@@ -53,6 +54,13 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     subjects: tuple[str, ...] = ()
     cause: str = ""
+
+
+class Story(msgspec.Struct, frozen=True, kw_only=True):
+    """What one process noted, oldest first; `now` says what a framework waits for at present."""
+
+    entries: tuple[Line, ...] = ()
+    now: str | None = None
 
 
 class Operator:
@@ -108,10 +116,12 @@ class Operator:
         teardown = master.CallTeardown(framework_id=mesos.FrameworkID(value=framework_id))
         await self.call(master.Call(type=master.CallType.TEARDOWN, teardown=teardown))
 
-    async def kill_task(self, agent_id: str, framework_id: str, task_id: str) -> None:
-        """Ask the machine of a task to end it, as its framework could."""
-        path = f"/agent/{quote(agent_id, safe='')}/tasks/{quote(task_id, safe='')}/kill"
-        await self.request("POST", f"{path}?{urlencode({'framework_id': framework_id})}")
+    async def kill_container(self, agent_id: str, container_id: str) -> None:
+        """Send SIGTERM to a container, as an operator may; the agent makes sure that it ends."""
+        kill = agent_messages.CallKillContainer(container_id=mesos.ContainerID(value=container_id), signal=SIGTERM)
+        await self.agent_call(
+            agent_id, agent_messages.Call(type=agent_messages.CallType.KILL_CONTAINER, kill_container=kill)
+        )
 
     async def version(self) -> str:
         return str(msgspec.json.decode((await self.get("/version")).body, type=dict[str, object]).get("version", ""))
@@ -121,13 +131,19 @@ class Operator:
 
         An agent that cannot be asked says so in a line of its own.
         """
-        lines = _lines(await self.get("/journal", subject=subject))
+        story = _story(await self.get("/journal", subject=subject))
+        lines = list(story.entries)
         for agent_id in agents:
+            path = f"/agent/{quote(agent_id, safe='')}/journal"
             try:
-                lines += _lines(await self.get(f"/agent/{quote(agent_id, safe='')}/journal", subject=subject))
+                lines += _story(await self.get(path, subject=subject)).entries
             except OperatorError as error:
                 last_s = max((line.wall_s for line in lines), default=0.0)
                 lines.append(Line(wall_s=last_s, process=f"agent {agent_id}", sentence=f"cannot be asked: {error}"))
+        if story.now:
+            lines.append(
+                Line(wall_s=max((line.wall_s for line in lines), default=0.0), process="now", sentence=story.now)
+            )
         return sorted({(line.wall_s, line.process, line.sentence): line for line in lines}.values(), key=_time)
 
     async def read_file(self, agent_id: str, path: str, offset: int, length: int = READ_BYTES_MAX) -> tuple[bytes, int]:
@@ -207,9 +223,9 @@ def _decode(message: type[M], body: bytes) -> M:
         raise OperatorError(f"the master's answer cannot be read: {error}") from error
 
 
-def _lines(answer: http.Answer) -> list[Line]:
+def _story(answer: http.Answer) -> Story:
     try:
-        return msgspec.json.decode(answer.body, type=list[Line])
+        return msgspec.json.decode(answer.body, type=Story)
     except msgspec.DecodeError as error:
         raise OperatorError(f"the journal's answer cannot be read: {error}") from error
 
