@@ -14,6 +14,7 @@ from altiplano.agent.settings import Node
 from altiplano.agent.state import State, Task
 from altiplano.agent.timers import Timer
 from altiplano.engine.core import Decision, Fact
+from altiplano.executors import command
 from altiplano.model.time import Instant
 from altiplano.ports import launcher
 
@@ -30,6 +31,7 @@ AgentEvent = (
     | events.ContainerExited
     | events.LauncherDegraded
     | events.StopOrdered
+    | events.KillAsked
     | events.DiskMeasured
     | events.SandboxRemoved
 )
@@ -62,6 +64,9 @@ class Core:
                     draft.note(f"the launcher is degraded: {sentence}")
             case events.StopOrdered():
                 leaving.order(draft, event)
+            case events.KillAsked():
+                if (task := self.state.task_of(event.container_id)) is not None:
+                    launch.kill(draft, task, command.Why.ORDERED)
             case events.DiskMeasured():
                 disk.measured(draft, event.used)
             case events.SandboxRemoved():

@@ -88,6 +88,12 @@ class StopOrdered(AgentEvent, frozen=True, kw_only=True):
     for_good: bool = False
 
 
+class KillAsked(AgentEvent, frozen=True, kw_only=True):
+    """An operator wants a container to end."""
+
+    container_id: str
+
+
 class DiskMeasured(AgentEvent, frozen=True, kw_only=True):
     """How full the disk of the work directory is, as a fraction."""
 

@@ -24,6 +24,7 @@ from altiplano.engine.core import Effect
 from altiplano.engine.journal import Journal
 from altiplano.engine.loop import Engine
 from altiplano.engine.recorder import Recorder
+from altiplano.kit import crash
 from altiplano.link import messages
 from altiplano.link.session import Arrival, StreamBytes
 from altiplano.link.transport import CannotDial, Connection
@@ -36,6 +37,30 @@ from altiplano.wire.messages import mesos
 
 STOP_GRACE_S = 1.0
 """Grace for what the launcher still has when it is stopped; the tasks have had theirs by then."""
+
+POINTS = (
+    "log_read",
+    "inventory_taken",
+    "before_hello",
+    "welcome_heard",
+    "task_heard",
+    "sandbox_made",
+    "before_launch",
+    "after_launch",
+    "exit_heard",
+    "update_said",
+    "acknowledgement_heard",
+    "before_terminate",
+    "after_terminate",
+    "after_forget",
+)
+"""Crash points of an agent's shell (`altiplano.kit.crash`)."""
+
+_HEARD_AT = {
+    messages.Welcome: "welcome_heard",
+    messages.RunTask: "task_heard",
+    messages.Acknowledge: "acknowledgement_heard",
+}
 
 log = structlog.get_logger("altiplano.agent")
 
@@ -142,7 +167,9 @@ class Agent:
 
     async def _serve(self, exit_: asyncio.Future[effects.Exit]) -> effects.Exit:
         await self.engine.recover()
+        crash.at("log_read")
         inventory = await self.outside.launcher.inventory()
+        crash.at("inventory_taken")
         recovered = events.Recovered(
             cause=self._cause("start"), seed=self._seed(), inventory=inventory, boot_id=self.outside.boot_id
         )
@@ -171,6 +198,10 @@ class Agent:
             events.StopOrdered(cause=self._cause("stop"), seed=self._seed(), with_tasks=with_tasks, for_good=for_good)
         )
 
+    def kill(self, container_id: str) -> None:
+        """Ask a container to end, as its scheduler could."""
+        self._post(events.KillAsked(cause=self._cause("kill"), seed=self._seed(), container_id=container_id))
+
     # -- what happens
 
     def _post(self, event: AgentEvent) -> None:
@@ -180,6 +211,7 @@ class Agent:
         """Ends of containers, for as long as the launcher lives."""
         async for event in self.outside.launcher.events():
             if isinstance(event, launcher.Exited):
+                crash.at("exit_heard")
                 cause = self._cause("exit")
                 self._post(events.ContainerExited(cause=cause, seed=self._seed(), exited=event))
             else:
@@ -191,6 +223,7 @@ class Agent:
         link.heard_mono_s = self.outside.clock.now().mono_s
         if isinstance(arrival, StreamBytes) or not isinstance(arrival, messages.FromMaster):
             return
+        crash.at_entry(_HEARD_AT, type(arrival))
         cause = arrival.cause or self._cause("master")
         self._post(events.Heard(cause=cause, seed=self._seed(), connection=link.number, message=arrival))
 
@@ -245,7 +278,11 @@ class Agent:
     def _say(self, effect: effects.Say) -> None:
         link = self._link
         if link is not None and link.number == effect.connection and link.connection is not None:
+            if isinstance(effect.message, messages.Hello):
+                crash.at("before_hello")
             link.connection.send(effect.message)
+            if isinstance(effect.message, messages.StatusUpdate):
+                crash.at("update_said")
 
     def _close_link(self, number: int) -> None:
         link = self._link
@@ -316,6 +353,7 @@ class Agent:
         except FilesFailed as error:
             self._post(self._failed(effect.container_id, str(error), effect.cause))
             return
+        crash.at("sandbox_made")
         made = events.SandboxMade(cause=effect.cause, seed=self._seed(), container_id=effect.container_id)
         self._post(made)
 
@@ -341,13 +379,17 @@ class Agent:
         return events.PreparingFailed(cause=cause, seed=self._seed(), container_id=container_id, sentence=sentence)
 
     async def _launch(self, spec: launcher.LaunchSpec, cause: str) -> None:
+        crash.at("before_launch")
         outcome = await self.outside.launcher.launch(spec)
+        crash.at("after_launch")
         self._post(events.LaunchAnswered(cause=cause, seed=self._seed(), outcome=outcome))
 
     async def _terminate(self, container_id: str) -> None:
         # An unknown one has ended by itself meanwhile, and its end is on the way.
+        crash.at("before_terminate")
         with contextlib.suppress(launcher.UnknownContainer):
             await self.outside.launcher.kill(container_id, signal.SIGTERM, launcher.Scope.CONTAINER)
+        crash.at("after_terminate")
 
     async def _destroy(self, container_id: str) -> None:
         await self.outside.launcher.destroy(container_id)
@@ -355,6 +397,7 @@ class Agent:
     async def _forget(self, container_id: str) -> None:
         try:
             await self.outside.launcher.forget(container_id)
+            crash.at("after_forget")
         except launcher.LauncherClosed:
             raise
         except launcher.LauncherError as error:

@@ -102,6 +102,9 @@ class Operator:
                 return await self._list_files(call)
             case Type.READ_FILE:
                 return await self._read_file(call)
+            case Type.KILL_CONTAINER:
+                await self._kill_container(call)
+                return None
             case None:
                 raise http.Refusal(400, "Failed to validate agent::Call: Expecting 'type' to be present")
             case _:
@@ -136,6 +139,17 @@ class Operator:
         data = await self._files.read(order.path, order.offset, length)
         size = await self._files.size(order.path)
         return api.Response(type=Answer.READ_FILE, read_file=api.ResponseReadFile(size=size, data=data))
+
+    async def _kill_container(self, call: api.Call) -> None:
+        """End a task as its scheduler could: by SIGTERM, and SIGKILL after its grace."""
+        order = call.kill_container
+        if order is None:
+            raise http.Refusal(400, "Failed to validate agent::Call: Expecting 'kill_container' to be present")
+        container_id = order.container_id.value
+        if self._agent.core.state.task_of(container_id) is None:
+            raise http.Refusal(404, f"Container {container_id} cannot be found")
+        self._agent.kill(container_id)
+        await self._agent.engine.settle()
 
 
 _KINDS = {"d": 0o040000, "l": 0o120000, "-": 0o100000, "p": 0o010000, "s": 0o140000, "c": 0o020000, "b": 0o060000}
