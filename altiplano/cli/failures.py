@@ -15,7 +15,10 @@ USAGE = 2
 NOT_FOUND = 3
 NO_MASTER = 4
 NOT_RUN = 125
-"""`altiplano run`: the pool did not run the command; 126 and 127 are the shell's, 128+n is signal n."""
+"""`altiplano run`: the pool did not run the command; 128+n is signal n."""
+
+NOT_EXECUTABLE = 126
+NO_SUCH_PROGRAM = 127
 INTERRUPTED = 130
 
 TRACEBACK_VARIABLE = "ALTIPLANO_TRACEBACK"

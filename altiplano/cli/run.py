@@ -96,7 +96,7 @@ def run(
         import msgspec
 
         click.echo(msgspec.json.encode(outcome))
-    elif outcome.exit_code == NOT_RUN:
+    elif outcome.exit_code == NOT_RUN or not framework.running:
         _say(f"task {outcome.task_id} is {outcome.state}: {outcome.sentence or 'no reason was given'}")
     elif outcome.exit_code > 128 and not framework.interrupts:
         _say(f"{outcome.sentence}; 'altiplano why {outcome.task_id}' tells more")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from altiplano import sdk
-from altiplano.cli.failures import INTERRUPTED, NOT_RUN, OK
+from altiplano.cli.failures import INTERRUPTED, NO_SUCH_PROGRAM, NOT_EXECUTABLE, NOT_RUN, OK
 from altiplano.sdk.operator import Unreachable
 
 GRACE_S = 5.0
@@ -132,12 +132,23 @@ def exit_code(status: sdk.Status, *, interrupted: bool) -> int:
         return OK
     if found := _EXITED.search(status.sentence):
         return int(found[1])
+    if status.reason == "CONTAINER_LAUNCH_FAILED":
+        return _not_started(status.sentence)
     if interrupted:
         return INTERRUPTED
     if found := _SIGNALLED.search(status.sentence):
         return 128 + _number(found[1].strip())
     if status.state is sdk.State.KILLED:
         return 128 + signal.SIGTERM
+    return NOT_RUN
+
+
+def _not_started(sentence: str) -> int:
+    """What a shell would end with where a program cannot be started."""
+    if "no directory of PATH" in sentence or "does not exist" in sentence:
+        return NO_SUCH_PROGRAM
+    if "may not be executed" in sentence or "is no program" in sentence:
+        return NOT_EXECUTABLE
     return NOT_RUN
 
 

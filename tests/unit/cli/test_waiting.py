@@ -85,6 +85,24 @@ def test_exit_codes_of_a_run(state: str, sentence: str, interrupted: bool, code:
     assert exit_code(sdk.Status.of(message), interrupted=interrupted) == code
 
 
+@pytest.mark.parametrize(
+    ("sentence", "code"),
+    [
+        ("Failed to launch container: The program x is in no directory of PATH (/bin).", 127),
+        ("Failed to launch container: The program /x may not be executed: permission denied.", 126),
+        ("Failed to launch container: the file could not be fetched", 125),
+    ],
+)
+def test_exit_codes_of_what_could_not_be_started(sentence: str, code: int) -> None:
+    message = mesos.TaskStatus(
+        task_id=mesos.TaskID(value="t"),
+        state=mesos.TaskState.TASK_FAILED,
+        message=sentence,
+        reason=mesos.TaskStatusReason.REASON_CONTAINER_LAUNCH_FAILED,
+    )
+    assert exit_code(sdk.Status.of(message), interrupted=False) == code
+
+
 def run_framework(said: list[str]) -> RunFramework:
     task = sdk.Task(id="run-1", command="make", cpus=2, mem=512)
     return RunFramework(task, role="*", name="run make", say=said.append)
