@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
 
 import structlog
 
+from altiplano.adapters import sqlite
 from altiplano.adapters.sqlite import SqliteRegistry
 from altiplano.adapters.system import SystemClock, SystemIds
-from altiplano.engine import http
+from altiplano.engine import http, loop
 from altiplano.engine.guard import Guard
 from altiplano.engine.loop import InboxFull
+from altiplano.kit import crash
+from altiplano.link import transport
 from altiplano.link.transport import LINK_PATH, LinkEndpoint
-from altiplano.master import settings
+from altiplano.master import pages, settings
+from altiplano.master import shell as master_shell
+from altiplano.master.api import endpoint
 from altiplano.master.api.legacy import LegacyApi
 from altiplano.master.api.operator import OperatorApi
 from altiplano.master.api.proxy import PREFIX, AgentProxy
 from altiplano.master.api.scheduler import SchedulerApi
 from altiplano.master.settings import Settings
 from altiplano.master.shell import Shell
+from altiplano.pagekit.api import InProcess
 from altiplano.ports.clock import Clock
 from altiplano.ports.ids import Ids
 from altiplano.ports.log import Registry
+from altiplano.wire.messages import master, mesos
 
 MASTER_PREFIX = "/master"
+
+POINTS = (*loop.POINTS, *sqlite.POINTS, *transport.POINTS, *master_shell.POINTS)
+"""Crash points of a master (`altiplano.kit.crash`)."""
 
 log = structlog.get_logger("altiplano.master")
 
@@ -34,10 +46,10 @@ log = structlog.get_logger("altiplano.master")
 class Router:
     """All paths of a master.  Refusals become answers here, and only here."""
 
-    def __init__(self, shell: Shell, shown: Settings, *, jsonp: bool = True, pages: http.App | None = None) -> None:
-        """`pages` gets what is no API: the overview, `/ui/…` and `/static/…`."""
+    def __init__(self, shell: Shell, shown: Settings, *, jsonp: bool = True) -> None:
+        self._shell = shell
         self._legacy = LegacyApi(shell, shown, jsonp=jsonp)
-        self._pages = pages
+        self._pages: http.App | None = None
         self._proxy = AgentProxy(shell)
         self._posts: dict[str, http.App] = {
             "/api/v1/scheduler": SchedulerApi(shell),
@@ -46,6 +58,10 @@ class Router:
                 epoch=lambda: shell.epoch, opened=shell.link_opened, heard=shell.link_heard, closed=shell.link_closed
             ),
         }
+
+    def mount(self, shown: http.App) -> None:
+        """Serve pages: the overview, and what is below `/ui/` and `/static/`."""
+        self._pages = shown
 
     async def __call__(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
         try:
@@ -71,6 +87,9 @@ class Router:
         if path.startswith(PREFIX):
             await self._proxy(scope, receive, send)
             return
+        if path == "/teardown":
+            await self._teardown(scope, receive, send)
+            return
         bare = path.removesuffix(".json")
         if self._legacy.serves(bare):
             await self._legacy(bare, scope, send)
@@ -79,6 +98,18 @@ class Router:
             await self._pages(scope, receive, send)
             return
         raise http.Refusal(404, f"there is nothing at {path} on this master")
+
+    async def _teardown(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        """The older form of the operators' TEARDOWN: a form with `frameworkId`."""
+        endpoint.require_ready(self._shell)
+        endpoint.require_post(scope)
+        form = parse_qs((await http.read_body(scope, receive)).decode("utf-8", "replace"))
+        framework_id = form.get("frameworkId", [""])[-1]
+        if not framework_id:
+            raise http.Refusal(400, "Missing 'frameworkId' query parameter in the request body")
+        teardown = master.CallTeardown(framework_id=mesos.FrameworkID(value=framework_id))
+        status, text = await self._shell.operate(master.Call(type=master.CallType.TEARDOWN, teardown=teardown), None)
+        await http.respond_text(send, status, text)
 
 
 class Server:
@@ -94,6 +125,7 @@ class Server:
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT.  Raises CannotListen, LogInUse, LogFailed and the like with sentences."""
+        crash.arm("master", POINTS)
         token = settings.token(self.settings)
         hosts = settings.hosts(self.settings)
         listener = http.listen(self.settings.ip, self.settings.port)
@@ -103,7 +135,10 @@ class Server:
         registry = self._registry or SqliteRegistry(directory)
         config = settings.config_of(self.settings, port=port)
         shell = Shell(config, registry=registry, clock=self._clock, ids=self._ids, check=self.settings.check)
-        app: http.App = Router(shell, self.settings, jsonp=token is None)
+        router = Router(shell, self.settings, jsonp=token is None)
+        shown = pages.build(api=InProcess(router), version=lambda: shell.engine.statistics.facts, clock=self._clock)
+        router.mount(shown.app)
+        app: http.App = router
         if token is not None or hosts is not None:
             app = Guard(app, token=token, hosts=hosts, realm="mesos-master")
         http_server = http.HttpServer(app, host=self.settings.ip, port=port, listener=listener)
@@ -117,26 +152,25 @@ class Server:
                 address=f"{self.settings.ip}:{port}",
                 work_dir=str(directory),
             )
-            await _until_stopped(shell)
+            await _until_stopped(shell.run(), shown.sample())
         finally:
             await http_server.stop()
             await registry.close()
 
 
-async def _until_stopped(shell: Shell) -> None:
-    """Run the shell until a signal comes or it fails."""
+async def _until_stopped(*work: Coroutine[Any, Any, None]) -> None:
+    """Do the work until a signal comes or a part of it fails."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    running = asyncio.create_task(shell.run())
+    tasks = [asyncio.create_task(part) for part in work]
     waiting = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            running.result()
+        done, _ = await asyncio.wait((*tasks, waiting), return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
     finally:
-        for task in (running, waiting):
+        for task in (*tasks, waiting):
             task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(running, waiting, return_exceptions=True)
+        await asyncio.gather(*tasks, waiting, return_exceptions=True)

@@ -17,7 +17,7 @@ from altiplano.engine.journal import Journal
 from altiplano.engine.loop import Engine
 from altiplano.engine.recorder import Recorder
 from altiplano.engine.records import FactCodec
-from altiplano.kit import recordio
+from altiplano.kit import crash, recordio
 from altiplano.link import messages as link_messages
 from altiplano.link.session import Arrival
 from altiplano.link.transport import Connection
@@ -38,6 +38,44 @@ OFFERS_BYTES_MAX = 3 * 1024 * 1024
 
 WRITE_BYTES = 256 * 1024
 """Records are handed to the connection in pieces of about this size."""
+
+POINTS = (
+    "registry_read",
+    "hello_heard",
+    "welcome_said",
+    "subscribe_heard",
+    "subscribed_said",
+    "offers_said",
+    "accept_heard",
+    "before_task_order",
+    "after_task_order",
+    "accept_answered",
+    "update_heard",
+    "update_forwarded",
+    "acknowledgement_heard",
+    "acknowledgement_passed_on",
+    "kill_heard",
+    "kill_passed_on",
+)
+"""Crash points of a master's shell (`altiplano.kit.crash`)."""
+
+_CALLED_AT = {
+    scheduler.CallType.ACCEPT: "accept_heard",
+    scheduler.CallType.ACKNOWLEDGE: "acknowledgement_heard",
+    scheduler.CallType.KILL: "kill_heard",
+}
+_HEARD_AT = {link_messages.Hello: "hello_heard", link_messages.StatusUpdate: "update_heard"}
+_ORDERED_AT = {
+    link_messages.Welcome: "welcome_said",
+    link_messages.RunTask: "after_task_order",
+    link_messages.Acknowledge: "acknowledgement_passed_on",
+    link_messages.KillTask: "kill_passed_on",
+}
+_SENT_AT = {
+    scheduler.EventType.SUBSCRIBED: "subscribed_said",
+    scheduler.EventType.OFFERS: "offers_said",
+    scheduler.EventType.UPDATE: "update_forwarded",
+}
 
 log = structlog.get_logger("altiplano.master")
 
@@ -122,6 +160,7 @@ class Shell:
     async def start(self) -> None:
         """Recover from the registry and take office."""
         count = await self.engine.recover()
+        crash.at("registry_read")
         master_id = self.ids.uuid()
         log.info("recovered", action="recover", cause="start", facts=count, epoch=self._registry.epoch)
         self.engine.post(events.Started(master_id=master_id, epoch=self._registry.epoch, cause=self.cause("start")))
@@ -149,9 +188,13 @@ class Shell:
         """Let the core decide a framework's call; status and body of the answer."""
         to = self.cause("call")
         self.calls[call.type.value if call.type is not None else "none"] += 1
-        return await self._ask(
+        crash.at_entry(_CALLED_AT, call.type)
+        answer = await self._ask(
             events.FrameworkCalls(to=to, stream=stream, call=call, principal=principal, cause=to), to
         )
+        if call.type is scheduler.CallType.ACCEPT:
+            crash.at("accept_answered")
+        return answer
 
     async def operate(self, call: master.Call, principal: str | None) -> tuple[int, str]:
         """Let the core decide an operator's call."""
@@ -185,6 +228,7 @@ class Shell:
         """Open the event stream of a framework."""
         stream = self._open(self.ids.uuid(), codec)
         self.calls["SUBSCRIBE"] += 1
+        crash.at("subscribe_heard")
         self.engine.post(
             events.FrameworkSubscribes(
                 stream=stream.name,
@@ -221,6 +265,7 @@ class Shell:
         if stream is not None:
             for record in _records(stream.codec, effect.event):
                 self._put(stream, record)
+            crash.at_entry(_SENT_AT, effect.event.type)
 
     def _put(self, stream: EventStream, record: bytes) -> None:
         if not stream.put(record):
@@ -247,6 +292,7 @@ class Shell:
 
     def link_heard(self, connection: Connection, arrival: Arrival) -> None:
         if isinstance(arrival, link_messages.FromAgent):
+            crash.at_entry(_HEARD_AT, type(arrival))
             self.engine.post(
                 events.AgentSays(
                     link=connection.name,
@@ -276,7 +322,10 @@ class Shell:
             case effects.ToAgent():
                 connection = self.connections.get(effect.link)
                 if connection is not None:
+                    if isinstance(effect.message, link_messages.RunTask):
+                        crash.at("before_task_order")
                     connection.send(effect.message)
+                    crash.at_entry(_ORDERED_AT, type(effect.message))
             case effects.CloseStream():
                 stream = self._streams.pop(effect.stream, None)
                 if stream is not None:
