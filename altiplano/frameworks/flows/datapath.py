@@ -10,8 +10,8 @@ every rule that reads it and an agent's cache fetches it once; whoever has the U
 a task that reads that content.  The token of outputs belongs to one try of one rule and ends with it.
 
 An output is written beside its place and renamed once its length and checksum are right and it is
-on disk, so a file that is there is complete.  The body streams: at most two blocks of one upload are
-in memory.
+on disk, so a file that is there is complete.  The body streams: no more than the server's own buffer of
+an upload is in memory.
 """
 
 from __future__ import annotations
@@ -229,29 +229,21 @@ class DataPath:
             await loop.run_in_executor(None, _restart, upload)
         if begin != upload.received:
             raise Refused(409, str(upload.received))
-        writing: asyncio.Future[None] | None = None
-        pending = bytearray()
         more = True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 break
             more = message.get("more_body", False)
-            pending += message.get("body", b"")
-            if len(pending) >= BLOCK_BYTES or (pending and not more):
-                if writing is not None:
-                    await writing
-                    writing = None
-                if upload.received + len(pending) > size:
+            if chunk := message.get("body", b""):
+                if upload.received + len(chunk) > size:
                     await loop.run_in_executor(None, _restart, upload)
                     raise Refused(400, f"more came than the {size} bytes announced")
-                self.bytes_in += len(pending)
-                writing = loop.run_in_executor(None, _write, upload, bytes(pending))
-                pending.clear()
-        if writing is not None:
-            await writing
-        if pending:
-            await loop.run_in_executor(None, _write, upload, bytes(pending))
+                self.bytes_in += len(chunk)
+                # Hashed and written on the loop, in chunks of at most 256 KiB.  A thread beside it was tried:
+                # it needed more CPU (6.2-6.9 s against 4.7-6.1 s per GiB), as the two wait for the interpreter.
+                # XXX A disk that throttles writers holds this loop for as long; nothing but this flow runs on it.
+                _write(upload, chunk)
         if more:
             return False
         if upload.received < size:
@@ -313,13 +305,13 @@ def _announced(query: Mapping[str, str], scope: Scope) -> tuple[int, int]:
     return size, 0
 
 
-def _write(upload: Upload, block: bytes) -> None:
-    upload.digest.update(block)
-    view = memoryview(block)
+def _write(upload: Upload, chunk: bytes) -> None:
+    upload.digest.update(chunk)
+    view = memoryview(chunk)
     while view:
         view = view[os.write(upload.fd, view) :]
     before = upload.received // _COMMIT_EVERY_BYTES
-    upload.received += len(block)
+    upload.received += len(chunk)
     if upload.received // _COMMIT_EVERY_BYTES > before:
         # Done with these pages: the kernel begins to write them, and keeps none for later.
         os.posix_fadvise(upload.fd, 0, upload.received, os.POSIX_FADV_DONTNEED)
