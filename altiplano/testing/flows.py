@@ -56,7 +56,6 @@ class FlowWorld:
     connected: bool = False
     subscribed: bool = True
     restarts: int = 0
-    lost_log: bool = False
     ran: list[RuleKey] = field(default_factory=list)
     """Keys of commands that were started, in order."""
     offers_out: dict[str, str] = field(default_factory=dict)
