@@ -1,0 +1,130 @@
+"""The fair order of roles and frameworks."""
+
+from __future__ import annotations
+
+from altiplano.master.allocator.filters import Filters, Refusal, Refused
+from altiplano.master.allocator.sorter import Draft, Shares, roles_in_order
+from altiplano.master.allocator.split import part, parts_max
+from altiplano.model.resources import EMPTY, parse
+
+FREE = {"cpus": 1000}
+
+
+def shares(**roles: str) -> Shares:
+    """Roles with one framework each, in a pool of ten cpus."""
+    made = Shares()
+    made.totals = {"cpus": 10_000}
+    for framework, role in roles.items():
+        made.enter(role, framework)
+    return made
+
+
+def test_who_holds_least_comes_first_then_who_was_offered_least_then_by_name():
+    made = shares(a="*", b="*", c="*")
+    assert list(made.members("*")) == ["a", "b", "c"]
+    made.change("*", "a", FREE, 1, 1)
+    assert list(made.members("*")) == ["b", "c", "a"]
+    made.change("*", "a", FREE, -1)
+    assert list(made.members("*")) == ["b", "c", "a"]
+
+
+def test_what_a_child_holds_counts_for_its_parent():
+    made = shares(a="eng/web", b="ops")
+    made.change("eng/web", "a", FREE, 1)
+    assert list(roles_in_order(made)) == ["ops", "eng/web"]
+    assert made.role_share("eng") == 0.1
+
+
+def test_a_role_with_children_competes_with_them():
+    made = shares(a="eng", b="eng/web")
+    made.change("eng", "a", FREE, 1)
+    assert list(roles_in_order(made)) == ["eng/web", "eng"]
+
+
+def test_a_role_that_gets_children_later_keeps_what_it_holds():
+    made = shares(a="eng")
+    made.change("eng", "a", FREE, 1)
+    made.enter("eng/web", "b")
+    assert list(roles_in_order(made)) == ["eng/web", "eng"]
+    made.change("eng", "a", FREE, -1)
+    assert made.role_share("eng") == 0.0
+
+
+def test_weights_divide_shares():
+    made = shares(a="heavy", b="light")
+    made.set_weight("heavy", 3.0)
+    made.change("heavy", "a", {"cpus": 2000}, 1)
+    made.change("light", "b", FREE, 1)
+    assert list(roles_in_order(made)) == ["heavy", "light"]
+
+
+def test_roles_without_anybody_who_wants_something_are_left_out():
+    made = shares(a="x/y", b="z")
+    made.leave("x/y", "a")
+    assert list(roles_in_order(made)) == ["z"]
+    made.enter("x/y", "a")
+    assert list(roles_in_order(made)) == ["x/y", "z"]
+
+
+def test_a_draft_leaves_the_original_alone():
+    made = shares(a="*", b="*")
+    draft = Draft(made)
+    draft.change("*", "a", FREE, 1, 1)
+    assert (list(draft.members("*")), list(made.members("*"))) == (["b", "a"], ["a", "b"])
+    assert made.held("*", "a") == {}
+
+
+def test_a_grown_pool_makes_orders_anew():
+    made = shares(a="*", b="*")
+    made.change("*", "a", {"cpus": 2000}, 1)
+    made.change("*", "b", {"mem": 1000}, 1)
+    made.add_total({"mem": 1500}, 1)
+    made.refresh()
+    assert list(made.members("*")) == ["a", "b"]
+
+
+def test_a_refusal_covers_the_same_or_less():
+    filters = Filters()
+    declined = Refusal(resources=parse("cpus:4;mem:100"), until_s=10.0, short=False)
+    filters.refuse("agent", ("f", "*"), declined)
+    assert filters.refused("agent", ("f", "*"), parse("cpus:4;mem:50")) is Refused.LONG
+    assert filters.refused("agent", ("f", "*"), parse("cpus:5")) is Refused.NO
+    assert filters.refused("other", ("f", "*"), parse("cpus:1")) is Refused.NO
+    assert filters.refused("agent", ("f", "role"), parse("cpus:1")) is Refused.NO
+
+
+def test_a_long_refusal_wins_over_a_short_one():
+    filters = Filters()
+    for short in (True, False):
+        filters.refuse("agent", ("f", "*"), Refusal(resources=parse("cpus:4"), until_s=10.0, short=short))
+        expected = Refused.SHORTLY if short else Refused.LONG
+        assert filters.refused("agent", ("f", "*"), parse("cpus:4")) is expected
+
+
+def test_refusals_end_together_and_dropped_ones_are_forgotten():
+    filters = Filters()
+    for number in range(100):
+        refusal = Refusal(resources=parse("cpus:1"), until_s=float(number), short=False)
+        filters.refuse(f"agent{number}", ("f", "*"), refusal)
+    assert len(filters.expire(9.0)) == 10
+    assert filters.next_end_s() == 10.0
+    filters.drop(("f", "*"))
+    assert (len(filters), filters.next_end_s()) == (0, None)
+
+
+def test_parts_of_an_agent_add_up_to_it():
+    left = parse("cpus:8;mem:1000;ports:[1-10,20-21];gpus:3")
+    parts = []
+    for count in (3, 2, 1):
+        piece = part(left, count)
+        parts.append(piece)
+        left = left - piece
+    assert left == EMPTY
+    assert sum(parts, EMPTY) == parse("cpus:8;mem:1000;ports:[1-10,20-21];gpus:3")
+    assert [one.scalar("gpus") for one in parts] == [1000, 1000, 1000]
+
+
+def test_small_agents_are_not_cut():
+    assert parts_max(parse("cpus:1.5;mem:9000")) == 1
+    assert parts_max(parse("cpus:8;mem:300")) == 2
+    assert parts_max(parse("mem:9000")) == 1
