@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from altiplano.kit import crash
 from altiplano.ports.log import RECORD_BYTES_MAX, LogFailed, LogInUse, LogMismatch
 from altiplano.ports.store import VALUE_BYTES_MAX, Stored, StoreFailed
 
@@ -39,6 +40,9 @@ COMMIT_JOBS_MAX: Final = 4096
 """Appends or writes that go into one commit."""
 
 CLOSE_TIMEOUT_S: Final = 30.0
+
+POINTS: Final = ("before_commit", "after_commit")
+"""Crash points of the thread that writes (`altiplano.kit.crash`)."""
 
 _LOG_TABLES = """
 CREATE TABLE IF NOT EXISTS record (position INTEGER PRIMARY KEY, crc INTEGER NOT NULL, body BLOB NOT NULL);
@@ -166,7 +170,9 @@ class _Database:
         try:
             connection.execute("BEGIN IMMEDIATE")
             results = [job.work(connection) for job in jobs]
+            crash.at("before_commit")
             connection.execute("COMMIT")
+            crash.at("after_commit")
         except Exception as error:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")

@@ -23,11 +23,16 @@ from altiplano.agent.fetcher import Cache, Fetcher
 from altiplano.agent.server import Application
 from altiplano.agent.settings import Node, Settings
 from altiplano.engine import http
+from altiplano.engine import loop as engine_loop
 from altiplano.engine.guard import Guard
+from altiplano.kit import crash
 from altiplano.link import transport
 from altiplano.link.transport import Connection
 
 log = structlog.get_logger("altiplano.agent")
+
+POINTS = (*engine_loop.POINTS, *sqlite.POINTS, *transport.POINTS, *shell.POINTS)
+"""Crash points of an agent (`altiplano.kit.crash`)."""
 
 ISOLATIONS = {"posix": False, "cgroups": True, "posix/cpu,posix/mem": False, "cgroups/cpu,cgroups/mem": True}
 
@@ -37,6 +42,7 @@ async def run(settings: Settings) -> int:
 
     Raises BadSetting, BadCredentials, CannotListen, LogInUse and the like before it has begun.
     """
+    crash.arm("agent", POINTS)
     work_dir = os.path.realpath(settings.work_dir)
     os.makedirs(work_dir, exist_ok=True)
     listener = http.listen(settings.ip, settings.port)

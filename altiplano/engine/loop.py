@@ -20,6 +20,7 @@ from altiplano.engine.journal import Journal
 from altiplano.engine.outbox import Outbox
 from altiplano.engine.recorder import Recorder
 from altiplano.engine.records import FactCodec
+from altiplano.kit import crash
 from altiplano.ports.clock import Clock
 from altiplano.ports.log import Log
 
@@ -31,6 +32,16 @@ EVENTS_PER_SLICE = 64
 
 COMPACT_AFTER_RECORDS = 20_000
 """Records since the last snapshot after which the log is compacted, unless the snapshot itself had more."""
+
+POINTS = (
+    "event_decided",
+    "facts_applied",
+    "facts_appended",
+    "facts_durable",
+    "one_of_several_said",
+    "all_said",
+)
+"""Crash points of every process with an engine (`altiplano.kit.crash`)."""
 
 E = TypeVar("E", bound=Event)
 
@@ -182,6 +193,7 @@ class Engine(Generic[E]):
             )
             self._bug(event, error)
             return
+        crash.at("event_decided")
         self._apply(decision.facts)
         self.statistics.effects += len(decision.effects)
         self._outbox.put(decision.effects, after=self._position)
@@ -194,11 +206,13 @@ class Engine(Generic[E]):
             self.core.apply(fact)
             if fact.durable:
                 records.append(self._codec.encode(fact))
+        crash.at("facts_applied")
         self.statistics.facts += len(facts)
         if records:
             self.statistics.records += len(records)
             self._since_snapshot += len(records)
             self._position = self._log.append(records)
+            crash.at("facts_appended")
 
     async def _rest(self, failed: asyncio.Future[None]) -> None:
         """Wait for an event, a durable position, the time the core asked for, or the end of the log."""
@@ -221,6 +235,7 @@ class Engine(Generic[E]):
             self._perform_effect(effect)
 
     def _became_durable(self, position: int) -> None:
+        crash.at("facts_durable")
         self._ring.set()
 
     def _maybe_compact(self) -> None:

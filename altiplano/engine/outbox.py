@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from altiplano.engine.core import Effect
+from altiplano.kit import crash
 
 EFFECTS_PER_SLICE = 256
 """Effects carried out before the event loop gets a turn."""
@@ -41,6 +42,7 @@ class Outbox:
                 self._next += 1
                 left -= 1
                 self._perform(effect)
+                crash.at("one_of_several_said" if self._next < len(self._current) else "all_said")
             if self._next < len(self._current):
                 return True
             if not self._waiting or self._waiting[0][0] > durable:

@@ -16,6 +16,7 @@ import aiohttp
 import structlog
 
 from altiplano.engine import http
+from altiplano.kit import crash
 from altiplano.link import messages
 from altiplano.link.session import Arrival, LinkError, Session, Side
 from altiplano.link.streams import Streams
@@ -23,6 +24,9 @@ from altiplano.link.streams import Streams
 LINK_PATH = "/link"
 CLOSE_SECONDS_MAX = 2.0
 DIAL_SECONDS_MAX = 10.0
+
+POINTS = ("frame_heard", "frame_sent")
+"""Crash points of both ends (`altiplano.kit.crash`)."""
 
 log = structlog.get_logger("altiplano.link")
 
@@ -120,6 +124,7 @@ class Connection:
 
     async def _read(self, heard: Heard) -> None:
         while (frame := await self._channel.receive()) is not None:
+            crash.at("frame_heard")
             for arrival in self.session.receive(frame):
                 if not self.streams.heard(arrival):
                     heard(self, arrival)
@@ -132,6 +137,7 @@ class Connection:
             frames = self.session.outgoing()
             for frame in frames:
                 await self._channel.send(frame)
+                crash.at("frame_sent")
             if self.closed_because is not None:
                 return
 

@@ -14,7 +14,8 @@ import structlog
 from altiplano.adapters import sqlite
 from altiplano.adapters.sqlite import SqliteRegistry
 from altiplano.adapters.system import SystemClock, SystemIds
-from altiplano.engine import http, loop
+from altiplano.engine import http
+from altiplano.engine import loop as engine_loop
 from altiplano.engine.guard import Guard
 from altiplano.engine.loop import InboxFull
 from altiplano.kit import crash
@@ -37,7 +38,7 @@ from altiplano.wire.messages import master, mesos
 
 MASTER_PREFIX = "/master"
 
-POINTS = (*loop.POINTS, *sqlite.POINTS, *transport.POINTS, *master_shell.POINTS)
+POINTS = (*engine_loop.POINTS, *sqlite.POINTS, *transport.POINTS, *master_shell.POINTS)
 """Crash points of a master (`altiplano.kit.crash`)."""
 
 log = structlog.get_logger("altiplano.master")

@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from altiplano.adapters import cgroups
-from altiplano.adapters.supervisor import client, crash, processes
+from altiplano.adapters.supervisor import client, keeper, processes, server
 from altiplano.ports import launcher
 
 TASKS = 40
@@ -31,7 +31,8 @@ HAVE_CGROUPS = PROBED.trouble is None
 PROBED.remove_base()
 LIMITS = launcher.CgroupLimits(cpu_shares=256, memory_hard_bytes=64 * 1024 * 1024) if HAVE_CGROUPS else None
 
-SUPERVISOR_POINTS = [name for name in crash.CRASH_POINTS["supervisor"] if name != "supervisor.after_cgroup" or LIMITS]
+SUPERVISOR_POINTS = [f"supervisor.{name}" for name in server.POINTS if name != "after_cgroup" or LIMITS]
+KEEPER_POINTS = [f"keeper.{name}" for name in keeper.POINTS]
 WITH_A_DEATH_BEFORE = {
     # A keeper looks and reaps only what it inherited: its death there is the second of the two.
     "keeper.supervisor_reaped",
@@ -183,14 +184,14 @@ async def test_the_supervisor_may_die_again_while_it_recovers(tmp_path: pathlib.
 
 async def test_the_keeper_may_die_at_every_point(tmp_path: pathlib.Path) -> None:
     missed = []
-    for point in crash.CRASH_POINTS["keeper"]:
+    for point in KEEPER_POINTS:
         double = point in WITH_A_DEATH_BEFORE
         points = ("supervisor.after_start_record:25", point) if double else (point,)
         # A task that ends between two deaths is seen by nobody; that must be said, never guessed.
         fired = await one_point(tmp_path / point, *points, seconds=0.3, unseen=double)
         if point not in fired:
             missed.append(point)
-    print("keeper points hit:", *sorted(set(crash.CRASH_POINTS["keeper"]) - set(missed)), sep="\n  ")
+    print("keeper points hit:", *sorted(set(KEEPER_POINTS) - set(missed)), sep="\n  ")
     assert not missed
 
 

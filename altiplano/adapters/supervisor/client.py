@@ -23,6 +23,7 @@ import msgspec
 
 import altiplano
 from altiplano.adapters.supervisor import keeper
+from altiplano.kit import crash
 from altiplano.ports import launcher
 
 PROTOCOL: Final = 1
@@ -228,7 +229,7 @@ class SupervisorClient:
             os.close(lock)
 
     async def _spawn_keeper(self, lock: int, listener: int) -> None:
-        names = ("PATH", "LANG", "TZ", "ALTIPLANO_CRASH_POINT", "ALTIPLANO_CRASH_DIR")
+        names = ("PATH", "LANG", "TZ", crash.POINT_VARIABLE, crash.MARKS_VARIABLE)
         environment = {name: os.environ[name] for name in names if name in os.environ} | dict(self._environment)
         command = keeper.interpreter("keeper", self.state_dir, self.agent_key, str(lock), str(listener), "fresh")
         command[0] = sys.executable

@@ -18,7 +18,8 @@ import select
 import time
 
 from altiplano.adapters import cgroups
-from altiplano.adapters.supervisor import crash, outputs, processes, records, spawn
+from altiplano.adapters.supervisor import outputs, processes, records, spawn
+from altiplano.kit import crash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Containers:
         known = self.file.table.records.get(container_id)
         if known is not None:
             return known.start()
-        crash.at("supervisor.before_intent")
+        crash.at("before_intent")
         intent = {key: spec[key] for key in ("directory", "stdout", "stderr", "output_max_bytes", "cgroup")}
         try:
             self.file.reserve()
@@ -128,17 +129,17 @@ class Containers:
             raise Refused(
                 "LauncherError", f"{container_id} cannot be recorded and was not started: {error.strerror}."
             ) from error
-        crash.at("supervisor.after_intent")
+        crash.at("after_intent")
         leaf = None
         try:
             if spec["cgroup"] is not None:
                 leaf = self.groups.leaf(container_id, spec["cgroup"])
                 leaf.make(spec["cgroup"])
-                crash.at("supervisor.after_cgroup")
+                crash.at("after_cgroup")
             pid = self._spawn(spec, leaf)
         except (spawn.LaunchTrouble, cgroups.CgroupTrouble) as error:
             return self._fail(container_id, leaf, str(error))
-        crash.at("supervisor.after_spawn")
+        crash.at("after_spawn")
         if leaf is not None:
             try:
                 leaf.settle(spec["cgroup"])
@@ -146,11 +147,11 @@ class Containers:
                 os.kill(pid, 9)  # it may not run without its limits
                 os.waitpid(pid, 0)
                 return self._fail(container_id, leaf, str(error))
-        crash.at("supervisor.after_settle")
+        crash.at("after_settle")
         seen = processes.stat(pid)
         assert seen is not None, f"our child {pid} cannot be gone: nobody but us reaps it"
         self._started(container_id, pid, seen.start_ticks)
-        crash.at("supervisor.after_start_record")
+        crash.at("after_start_record")
         self._watch(container_id, pid, os.pidfd_open(pid), leaf)
         return self.file.table.records[container_id].start()
 
@@ -266,7 +267,7 @@ class Containers:
             self.file.write({"kind": "forgotten", "id": container_id})
         except OSError as error:
             raise Refused("LauncherError", f"{container_id} cannot be forgotten: {error.strerror}.") from error
-        crash.at("supervisor.after_forget")
+        crash.at("after_forget")
 
     def update(self, container_id: str, limits: dict[str, int | None]) -> None:
         live = self._running(container_id)
@@ -330,7 +331,7 @@ class Containers:
                 finished.append((live, ended))
         if not finished:
             return []
-        crash.at("supervisor.exit_seen")
+        crash.at("exit_seen")
         for live, ended in finished:
             exit_fact = self._exit_fact(live, ended)
             self.file.write({"kind": "exited", "id": live.id, "exit": exit_fact})
@@ -339,12 +340,12 @@ class Containers:
             if live.leaf is not None or live.foreign:
                 self.signal_all(live, 9)
         self.sweep()
-        crash.at("supervisor.exit_written")
+        crash.at("exit_written")
         self.file.sync()
-        crash.at("supervisor.exit_durable")
+        crash.at("exit_durable")
         for live, _ in finished:
             self._reap(live)
-        crash.at("supervisor.exit_reaped")
+        crash.at("exit_reaped")
         return [self.file.table.records[live.id].outcome() for live, _ in finished]
 
     def _look(self, live: Live, reaped: bool) -> tuple[bool, processes.Ended | None]:
@@ -486,7 +487,7 @@ class Containers:
             elif left.get(live.id) or (live.foreign and self._kill_marked(live.id)):
                 continue
             del self.dying[live.id]
-            crash.at("supervisor.cleaned")
+            crash.at("cleaned")
             for done in live.waiters:
                 done()
 
@@ -515,7 +516,7 @@ class Containers:
 
     def recover(self, heir: bool) -> None:
         """Take over what the records tell of.  `heir`: the keeper was there all the time and has the children."""
-        crash.at("supervisor.started")
+        crash.at("started")
         self.keeper_has_tasks = heir
         for record in list(self.file.table.records.values()):
             if record.state == records.INTENT:
@@ -526,7 +527,7 @@ class Containers:
         for leaf in self.groups.leftovers(self.live):
             self._doom_leaf(leaf)
         self.file.sync()
-        crash.at("supervisor.recovered")
+        crash.at("recovered")
         self.clean()
 
     def _recover_running(self, record: records.Record) -> None:

@@ -16,12 +16,16 @@ import os
 import sys
 import time
 
-from altiplano.adapters.supervisor import crash, processes
+from altiplano.adapters.supervisor import processes
+from altiplano.kit import crash
 
 RESTARTS_QUICK_MAX = 8
 """So many restarts come at once; later ones wait, lest a broken supervisor eat a processor."""
 RESTART_WAIT_S = 0.5
 QUICK_S = 10.0
+
+POINTS = ("started", "after_spawn", "supervisor_reaped", "before_look", "before_reap", "after_reap")
+"""Crash points of a keeper, in the order of its life (`altiplano.kit.crash`)."""
 
 
 def main(arguments: list[str]) -> None:
@@ -39,7 +43,8 @@ def main(arguments: list[str]) -> None:
     os.chdir("/")
     os.umask(0o022)
     processes.become_subreaper("altiplano-keep")
-    crash.at("keeper.started")
+    crash.arm("keeper", POINTS)
+    crash.at("started")
     keeper = Keeper([state, agent_key, lock, listener])
     heir = mode == "heir"
     if mode not in ("fresh", "heir"):
@@ -76,7 +81,7 @@ class Keeper:
         )
         os.close(requests_in)
         os.close(answers_out)
-        crash.at("keeper.after_spawn")
+        crash.at("after_spawn")
         return pid, requests, answers
 
     def serve(self, pid: int, requests: int, answers: int) -> None:
@@ -98,7 +103,7 @@ class Keeper:
         os.close(requests)
         os.close(answers)
         os.waitpid(pid, 0)
-        crash.at("keeper.supervisor_reaped")
+        crash.at("supervisor_reaped")
 
     def _upgrade(self, pid: int, requests: int, answers: int) -> None:
         # The supervisor says nothing after this request until it is a new program itself, so no line is lost.
@@ -113,15 +118,15 @@ class Keeper:
             self.leaving = True
             return ""
         if verb == "look":
-            crash.at("keeper.before_look")
+            crash.at("before_look")
             try:
                 ended = processes.look(int(number))
             except ChildProcessError:
                 return "alien"
             return "alive" if ended is None else f"{ended.status} {ended.cpu_s} {ended.peak_bytes}"
-        crash.at("keeper.before_reap")
+        crash.at("before_reap")
         answer = "reaped" if processes.reap(int(number)) else "alien"
-        crash.at("keeper.after_reap")
+        crash.at("after_reap")
         return answer
 
 

@@ -17,7 +17,8 @@ import json
 import os
 import zlib
 
-from altiplano.adapters.supervisor import crash, processes
+from altiplano.adapters.supervisor import processes
+from altiplano.kit import crash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -245,9 +246,9 @@ class RecordFile:
             os.close(descriptor)
             os.unlink(fresh)
             raise
-        crash.at("supervisor.compaction_written")
+        crash.at("compaction_written")
         os.rename(fresh, self.path)
-        crash.at("supervisor.compaction_renamed")
+        crash.at("compaction_renamed")
         folder = os.open(os.path.dirname(self.path), os.O_RDONLY | os.O_CLOEXEC)
         os.fsync(folder)
         os.close(folder)

@@ -22,7 +22,8 @@ import sys
 import time
 
 import altiplano
-from altiplano.adapters.supervisor import containers, crash, keeper, processes
+from altiplano.adapters.supervisor import containers, keeper, processes
+from altiplano.kit import crash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +39,27 @@ SWEEP_EVERY_S = 1.0
 TRIM_EVERY_S = 0.25
 CLEAN_EVERY_S = 0.01
 IDLE_S_MAX = 60.0
+
+POINTS = (
+    "started",
+    "recovered",
+    "before_intent",
+    "after_intent",
+    "after_cgroup",
+    "after_spawn",
+    "after_settle",
+    "after_start_record",
+    "exit_seen",
+    "exit_written",
+    "exit_durable",
+    "exit_reaped",
+    "exit_told",
+    "cleaned",
+    "after_forget",
+    "compaction_written",
+    "compaction_renamed",
+)
+"""Crash points of a supervisor (`altiplano.kit.crash`)."""
 """Without containers nothing is looked at; this wake-up only bounds the wait."""
 READ_BYTES = 256 * 1024
 
@@ -234,7 +256,7 @@ class Supervisor:
                     connection.say(0, "exited", end)
                 self._flush(connection)
         if ends:
-            crash.at("supervisor.exit_told")
+            crash.at("exit_told")
             self._next_clean = 0.0
 
     def _timers(self) -> None:
@@ -328,6 +350,7 @@ def main(arguments: list[str]) -> None:
         os.set_inheritable(descriptor, False)
     os.chdir("/")
     os.umask(0o022)
+    crash.arm("supervisor", POINTS)
     processes.become_subreaper("altiplano-super")
     link = containers.KeeperLink(requests, answers)
     Supervisor(state, agent_key, lock, listener, link).run(mode == "heir")
