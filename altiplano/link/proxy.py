@@ -9,7 +9,7 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 from altiplano.engine import http
-from altiplano.link.streams import Streams, StreamBroken
+from altiplano.link.streams import StreamBroken, Streams
 
 PREFIX = "/agent/"
 REQUEST_BODY_BYTES_MAX = 1024 * 1024
@@ -18,6 +18,7 @@ _NOT_PASSED_ON = frozenset(
     {
         "authorization",
         "connection",
+        "content-encoding",
         "content-length",
         "cookie",
         "host",
@@ -31,7 +32,7 @@ _NOT_PASSED_ON = frozenset(
         "upgrade",
     }
 )
-"""Headers that belong to one connection, or to the credentials of the asker, who was checked before."""
+"""Headers of one connection, of a body that was opened here, and credentials: the asker was checked before."""
 
 
 def split(path: str) -> tuple[str, str] | None:
@@ -65,7 +66,8 @@ async def pass_on(
     except StreamBroken as broken:
         await http.respond_text(send, 502, f"the agent cannot be asked now: {broken}")
         return
-    passed = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in answer.headers if k.lower() != "transfer-encoding"]
+    hop = ("connection", "keep-alive", "transfer-encoding")
+    passed = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in answer.headers if k.lower() not in hop]
     try:
         await send({"type": "http.response.start", "status": answer.status, "headers": passed})
         async for part in answer.parts():
