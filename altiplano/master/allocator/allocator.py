@@ -26,7 +26,7 @@ from altiplano.master.allocator.filters import Filters, Refusal, Refused
 from altiplano.master.allocator.sorter import Draft, Shares, Vector, dominant_share, roles_in_order
 from altiplano.model.resources import EMPTY, Resources
 
-PAIRS_PER_SLICE = 400
+PAIRS_PER_SLICE = 250
 """Pairs of agent and framework looked at in one slice: some milliseconds."""
 
 POSTPONED_RUNS_MAX = 20

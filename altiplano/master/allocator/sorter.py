@@ -45,7 +45,7 @@ def dominant_share(held: Vector, totals: Vector) -> float:
 class Order:
     """Clients of one level, smallest share first; those that take part, and what all of them hold."""
 
-    __slots__ = ("counts", "held", "keys", "places", "weights")
+    __slots__ = ("counts", "held", "keys", "places", "stale", "weights")
 
     def __init__(self) -> None:
         self.keys: list[Key] = []
@@ -53,6 +53,8 @@ class Order:
         self.held: dict[str, Vector] = {}
         self.counts: dict[str, int] = {}
         self.weights: dict[str, float] = {}
+        self.stale = False
+        """Whether the only client's key is out of date: alone it is first whatever it holds."""
 
     def copy(self) -> Order:
         other = Order()
@@ -61,6 +63,7 @@ class Order:
         other.held = self.held.copy()
         other.counts = self.counts.copy()
         other.weights = self.weights
+        other.stale = self.stale
         return other
 
     def key(self, client: str, totals: Vector) -> Key:
@@ -71,6 +74,8 @@ class Order:
     def enter(self, client: str, totals: Vector) -> None:
         """Let a client take part."""
         if client not in self.places:
+            if self.stale:
+                self.sort(totals)
             key = self.places[client] = self.key(client, totals)
             insort(self.keys, key)
 
@@ -100,7 +105,11 @@ class Order:
     def place(self, client: str, totals: Vector) -> None:
         """Put a client where its share belongs."""
         old = self.places.get(client)
-        if old is not None:
+        if old is None:
+            return
+        if len(self.keys) == 1:
+            self.stale = True
+        else:
             new = self.key(client, totals)
             if new != old:
                 del self.keys[bisect_left(self.keys, old)]
@@ -116,6 +125,7 @@ class Order:
         """Place everybody anew: the totals have changed."""
         self.places = {client: self.key(client, totals) for client in self.places}
         self.keys = sorted(self.places.values())
+        self.stale = False
 
     def __iter__(self) -> Iterator[str]:
         for _, _, client in self.keys:
