@@ -39,10 +39,11 @@ def time_of(wall_s: float | None) -> mesos.TimeInfo | None:
 
 def master_info(state: MasterState) -> mesos.MasterInfo:
     config = state.config
+    address = ipaddress.ip_address(config.ip)
     return mesos.MasterInfo(
         id=state.master_id,
-        # Mesos keeps the octets in memory order and prints them as a little-endian number.
-        ip=int.from_bytes(ipaddress.IPv4Address(config.ip).packed, "little"),
+        # Mesos keeps the octets in memory order and prints them as a little-endian number; IPv6 has no place there.
+        ip=int.from_bytes(address.packed, "little") if address.version == 4 else 0,
         port=config.port,
         pid=f"master@{config.ip}:{config.port}",
         hostname=config.hostname,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from pathlib import Path
 from typing import Annotated, get_args, get_type_hints
@@ -72,6 +73,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
 
     def __post_init__(self) -> None:
+        try:
+            ipaddress.ip_address(self.ip)
+        except ValueError:
+            raise ValueError(f"--ip {self.ip} is not an address: write one of this machine, or 0.0.0.0") from None
         for name in ("allocation_interval", "agent_ping_timeout", "agent_reregister_timeout", "offer_timeout"):
             text = getattr(self, name)
             if text is None:
@@ -82,11 +87,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 raise ValueError(f"--{name.replace('_', '-')}: {error}") from None
             if seconds <= 0:
                 raise ValueError(f"--{name.replace('_', '-')} must be longer than nothing")
-
-    @property
-    def name(self) -> str:
-        """Under which name others reach this master."""
-        return self.hostname or self.ip
 
 
 NOT_BUILT = {
@@ -158,9 +158,11 @@ def hosts(settings: Settings) -> frozenset[str] | None:
 
 def config_of(settings: Settings, *, port: int) -> Config:
     """The settings in the numbers that the core works with; `port` is the one that was bound."""
+    # Nobody can dial a wildcard; who binds one says with --hostname under which name others come.
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.ip, settings.ip)
     return Config(
-        hostname=settings.name,
-        ip=settings.ip if settings.ip != "0.0.0.0" else "127.0.0.1",
+        hostname=settings.hostname or reachable,
+        ip=reachable,
         port=port,
         allocation_interval_s=durations.parse_s(settings.allocation_interval),
         minimums=_minimums(settings.min_allocatable_resources),

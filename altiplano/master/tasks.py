@@ -30,7 +30,8 @@ def updated(out: Outcome, agent: Agent, message: link_messages.StatusUpdate) -> 
         out.note(f"an update of task {task_id} is ignored: framework {message.framework_id} is not known", task_id)
         return
     task = framework.tasks.get(task_id)
-    if task is not None:
+    # An agent has its say about its own tasks only; a task of the same id may have come after one that it remembers.
+    if task is not None and task.agent_id == agent.id:
         state = _latest(task, State(message.latest_state), infos.MODEL_STATES[status.state])
         out.holds(
             facts.TaskUpdated(

@@ -256,3 +256,12 @@ def test_a_report_that_cannot_be_read_is_refused_and_changes_nothing():
     agent.hello()
     assert "cannot be read" in agent.heard(link_messages.Refused)[0].sentence
     assert pool.state.task(framework.id, task_id) is not None
+
+
+def test_an_agent_has_no_say_about_a_task_of_the_same_id_on_another_agent():
+    pool, agent, framework, task_id = with_task(Capability.PARTITION_AWARE)
+    other = pool.agent()
+    other.update(framework.id, task_id, "TASK_FINISHED")
+    assert pool.state.task(framework.id, task_id).state is State.RUNNING
+    assert framework.updates(task_id)[-1].agent_id.value == other.id
+    assert pool.state.agents[agent.id].used.scalar("cpus") == 2000

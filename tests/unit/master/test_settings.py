@@ -35,6 +35,7 @@ def test_values_are_written_as_mesos_writes_them():
         ({"agent_ping_timeout": "15"}, "--agent-ping-timeout: '15' is not a duration"),
         ({"allocation_interval": "0secs"}, "--allocation-interval must be longer than nothing"),
         ({"min_allocatable_resources": "cpus"}, "--min-allocatable-resources:"),
+        ({"ip": "localhost"}, "--ip localhost is not an address"),
         ({"weights": "a=0"}, "'a=0' is not a role and a weight above 0"),
         ({"weights": "/a=1"}, "is not a role"),
         ({"token_file": "/nowhere/token"}, "--token-file /nowhere/token cannot be read"),
@@ -70,3 +71,10 @@ def test_a_token_is_read_without_its_line_end(tmp_path: Path):
     file.write_text("\n")
     with pytest.raises(ValueError, match="is empty"):
         settings.token(Settings(token_file=str(file)))
+
+
+@pytest.mark.parametrize(("ip", "told"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("10.0.0.1", "10.0.0.1")])
+def test_others_are_told_an_address_they_can_dial(ip: str, told: str):
+    config = settings.config_of(Settings(ip=ip), port=1)
+    assert (config.ip, config.hostname) == (told, told)
+    assert settings.config_of(Settings(ip=ip, hostname="m1"), port=1).hostname == "m1"
