@@ -268,7 +268,7 @@ class _Arrival:
             facts.TimerSet(what=PING_TIMER, subject=self.id, at_s=out.now.mono_s + self.state.config.ping_interval_s),
         )
         if self.known is None:
-            row = view.new_agent_row(self.state, self.info, self.peer, out.now.wall_s)
+            row = view.new_agent_row(self.info, self.peer, out.now.wall_s)
             added = master.EventAgentAdded(agent=row)
             out.publish(master.Event(type=master.EventType.AGENT_ADDED, agent_added=added))
         how = "joined" if self.known is None and not returns else "returned"

@@ -55,7 +55,7 @@ def task_row(task: Task) -> mesos.Task:
     )
 
 
-def agent_row(state: MasterState, agent: Agent) -> master.ResponseGetAgentsAgent:
+def agent_row(agent: Agent) -> master.ResponseGetAgentsAgent:
     return master.ResponseGetAgentsAgent(
         agent_info=agent.info,
         active=agent.connected,
@@ -71,7 +71,7 @@ def agent_row(state: MasterState, agent: Agent) -> master.ResponseGetAgentsAgent
     )
 
 
-def new_agent_row(state: MasterState, info: mesos.AgentInfo, peer: str, at_s: float) -> master.ResponseGetAgentsAgent:
+def new_agent_row(info: mesos.AgentInfo, peer: str, at_s: float) -> master.ResponseGetAgentsAgent:
     """An agent that is about to become a member."""
     return master.ResponseGetAgentsAgent(
         agent_info=info,
@@ -112,7 +112,7 @@ def framework_row(framework: Framework) -> master.ResponseGetFrameworksFramework
 def get_agents(state: MasterState) -> master.ResponseGetAgents:
     here = [agent for agent in state.agents.values() if agent.id not in state.awaited]
     return master.ResponseGetAgents(
-        agents=tuple(agent_row(state, agent) for agent in here),
+        agents=tuple(agent_row(agent) for agent in here),
         recovered_agents=tuple(state.agents[agent_id].info for agent_id in sorted(state.awaited)),
     )
 
