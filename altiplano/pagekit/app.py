@@ -189,7 +189,8 @@ class _Shown:
         self._jinja.globals["ui"] = self._jinja.get_template("ui.html").module
 
     async def page(self, page: Page, request: Request) -> Response:
-        # The mark is taken first: what changes while the page is being made leads to another fetch.
+        # The mark is taken first: what changes while the page is being made leads to another fetch.  A page that
+        # shows an older state than the present one puts that state's mark into its context.
         mark = self._site.pulse.mark()
         try:
             context = await page.build(request)

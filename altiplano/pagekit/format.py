@@ -31,7 +31,7 @@ def megabytes(milli: int | None) -> str:
     """Thousandths of a megabyte, as Mesos counts memory and disk.
 
     >>> megabytes(512_000), megabytes(1_048_576_000)
-    ('512 MiB', '1000 GiB')
+    ('512 MiB', '1 TiB')
     """
     if milli is None:
         return "–"

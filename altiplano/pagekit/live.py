@@ -38,9 +38,9 @@ class Pulse:
         self._tick_s = tick_s
         self._viewers = 0
 
-    def mark(self) -> str:
-        """Names the present state."""
-        return f"{self._start}-{self._version()}"
+    def mark(self, version: int | None = None) -> str:
+        """Names the state of `version`; without it the present one."""
+        return f"{self._start}-{self._version() if version is None else version}"
 
     async def stream(self) -> AsyncIterator[bytes]:
         """Server-sent events for one viewer: the mark at once, at changes, and at ticks.

@@ -13,6 +13,7 @@ from altiplano.engine import http
 
 T = TypeVar("T")
 WAIT_S_MAX = 20.0
+CLOSE_S = 0.05
 
 
 class Served:
@@ -70,3 +71,5 @@ class Served:
             beside.cancel()
             await asyncio.gather(beside, return_exceptions=True)
         await server.stop()
+        # Connections that were cut are closed by the loop's next turns; a browser must see that.
+        await asyncio.sleep(CLOSE_S)

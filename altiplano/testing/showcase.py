@@ -169,7 +169,7 @@ class Showcase:
             gpus=gpus,
             rack=f"r{i // 10 + 1}",
             active=i != 17,
-            draining=i == 23,
+            draining=i == 9,
             offered=i % 9 == 4,
         )
 

@@ -96,12 +96,13 @@ class Pages:
 
 def build(*, api: apis.Api, version: Callable[[], int], clock: Clock, title: str = "altiplano") -> Pages:
     """The pages; see the package for what is expected of `api` and `version`."""
-    pages = _Pages(api, version, clock)
+    pulse = live.Pulse(version)
+    pages = _Pages(api, version, clock, pulse)
     task_path = "/ui/tasks/{framework_id}/{task_id}"
     site = app.Site(
         title=title,
         clock=clock,
-        pulse=live.Pulse(version),
+        pulse=pulse,
         templates=(TEMPLATES,),
         nav=NAV,
         pages=(
@@ -128,8 +129,9 @@ def build(*, api: apis.Api, version: Callable[[], int], clock: Clock, title: str
 class _Pages:
     """Gathers what templates show.  Each method may raise NotThere, Refused or Unanswered."""
 
-    def __init__(self, api: apis.Api, version: Callable[[], int], clock: Clock) -> None:
+    def __init__(self, api: apis.Api, version: Callable[[], int], clock: Clock, pulse: live.Pulse) -> None:
         self._api = api
+        self._pulse = pulse
         self._clock = clock
         self._snapshots = Snapshots(api, version, clock)
         self._pool: tuple[object, views.Pool] | None = None
@@ -143,14 +145,18 @@ class _Pages:
             self._pool = (snapshot, views.pool(snapshot))
         return self._pool[1]
 
+    def _of(self, pool: views.Pool) -> app.Context:
+        """What every page has; the mark is that of the state which is shown, for the master may rest just now."""
+        return {"pool": pool, "mark": self._pulse.mark(pool.seen)}
+
     async def overview(self, request: Request) -> app.Context:
         pool = await self.pool()
-        return {"pool": pool, "recent": pool.tasks[:RECENT_TASKS], "attention": views.attention(pool.agents)}
+        return {**self._of(pool), "recent": pool.tasks[:RECENT_TASKS], "attention": views.attention(pool.agents)}
 
     async def agents(self, request: Request) -> app.Context:
         pool = await self.pool()
         table = tables.arrange(pool.agents, AGENT_COLUMNS, tables.query(request.query_params), text=lambda a: a.text)
-        return {"pool": pool, "table": table}
+        return {**self._of(pool), "table": table}
 
     async def agent(self, request: Request) -> app.Context:
         pool = await self.pool()
@@ -161,13 +167,13 @@ class _Pages:
         mine = [task for task in pool.tasks if task.agent_id == agent_id]
         asked = tables.query(request.query_params)
         table = tables.arrange(mine, TASKS_OF_AGENT, asked, text=lambda t: t.text, choice=lambda t: t.group)
-        return {"pool": pool, "agent": row, "table": table, "counts": views.counts(mine)}
+        return {**self._of(pool), "agent": row, "table": table, "counts": views.counts(mine)}
 
     async def frameworks(self, request: Request) -> app.Context:
         pool = await self.pool()
         asked = tables.query(request.query_params)
         table = tables.arrange(pool.frameworks, FRAMEWORK_COLUMNS, asked, text=lambda f: f.text)
-        return {"pool": pool, "table": table}
+        return {**self._of(pool), "table": table}
 
     async def framework(self, request: Request) -> app.Context:
         pool = await self.pool()
@@ -178,17 +184,18 @@ class _Pages:
         mine = [task for task in pool.tasks if task.framework_id == framework_id]
         asked = tables.query(request.query_params)
         table = tables.arrange(mine, TASKS_OF_FRAMEWORK, asked, text=lambda t: t.text, choice=lambda t: t.group)
-        return {"pool": pool, "framework": row, "table": table, "counts": views.counts(mine)}
+        return {**self._of(pool), "framework": row, "table": table, "counts": views.counts(mine)}
 
     async def tasks(self, request: Request) -> app.Context:
         pool = await self.pool()
         asked = tables.query(request.query_params)
         table = tables.arrange(pool.tasks, TASK_COLUMNS, asked, text=lambda t: t.text, choice=lambda t: t.group)
-        return {"pool": pool, "table": table, "counts": pool.task_counts}
+        return {**self._of(pool), "table": table, "counts": pool.task_counts}
 
     async def _task(self, request: Request) -> views.TaskRow:
         framework_id, task_id = request.path_params["framework_id"], request.path_params["task_id"]
-        row = (await self.pool()).by_task.get((framework_id, task_id))
+        pool = await self.pool()
+        row = pool.by_task.get((framework_id, task_id))
         if row is None:
             raise app.NotThere(
                 f"the master knows no task {task_id} of this framework: "
@@ -200,6 +207,7 @@ class _Pages:
         row = await self._task(request)
         base = f"/ui/tasks/{quoted(row.framework_id)}/{quoted(row.id)}"
         return {
+            **self._of(await self.pool()),
             "task": row,
             "base": base,
             "history": views.history(row.task),

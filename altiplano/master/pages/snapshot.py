@@ -28,7 +28,8 @@ class Snapshot:
 
     state: master.ResponseGetState
     leader: master.ResponseGetMaster
-    wall_s: float
+    version: int
+    """Of the moment before it was asked for, so it shows at least that."""
 
     @property
     def agents(self) -> master.ResponseGetAgents:
@@ -61,7 +62,6 @@ class Snapshots:
         self._version = version
         self._clock = clock
         self._last: Snapshot | None = None
-        self._version_then = -1
         self._at = 0.0
         self._rest_until = 0.0
         self._lock = asyncio.Lock()
@@ -70,19 +70,19 @@ class Snapshots:
         """A snapshot of now, or a slightly older one while the master rests.  Raises Refused or Unanswered."""
         async with self._lock:
             last, now = self._last, self._clock.now().mono_s
-            if last is not None and now - self._at < AGE_S_MAX and self._is_good(now):
+            if last is not None and now - self._at < AGE_S_MAX and self._is_good(last, now):
                 return last
             version = self._version()
-            fetched = await self._fetch()
+            fetched = await self._fetch(version)
             after = self._clock.now()
-            self._last, self._version_then, self._at = fetched, version, after.mono_s
+            self._last, self._at = fetched, after.mono_s
             self._rest_until = after.mono_s + max(REST_S_MIN, (after.mono_s - now) * REST_FACTOR)
             return fetched
 
-    def _is_good(self, now: float) -> bool:
-        return self._version_then == self._version() or now < self._rest_until
+    def _is_good(self, last: Snapshot, now: float) -> bool:
+        return last.version == self._version() or now < self._rest_until
 
-    async def _fetch(self) -> Snapshot:
+    async def _fetch(self, version: int) -> Snapshot:
         state = await apis.call(self._api, master.Call(type=master.CallType.GET_STATE))
         leader = await apis.call(self._api, master.Call(type=master.CallType.GET_MASTER))
         if state.get_state is None:
@@ -90,5 +90,5 @@ class Snapshots:
         return Snapshot(
             state=state.get_state,
             leader=leader.get_master or master.ResponseGetMaster(),
-            wall_s=self._clock.now().wall_s,
+            version=version,
         )

@@ -162,6 +162,8 @@ class Pool:
     """Those that changed last come first."""
     totals: Mapping[str, Amounts]
     task_counts: tuple[tuple[str, int], ...]
+    seen: int
+    """The version of the state that is shown."""
     leader: str
     version: str
     elected_s: float | None
@@ -204,6 +206,7 @@ def pool(snapshot: Snapshot) -> Pool:
         tasks=tuple(tasks),
         totals=totals,
         task_counts=counts(tasks),
+        seen=snapshot.version,
         leader="" if info is None else f"{info.hostname or 'this host'}:{info.port}",
         version="" if info is None else info.version or "",
         elected_s=snapshot.leader.elected_time,

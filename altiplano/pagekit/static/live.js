@@ -105,7 +105,7 @@
     const words = text.querySelector(".blank p");
     if (event.detail.xhr.status !== 401) say(words ? words.textContent : "The server answered " + event.detail.xhr.status + ".");
   });
-  document.addEventListener("htmx:afterOnLoad", () => { if (!lostAt) say(""); });
+  document.addEventListener("htmx:afterOnLoad", (event) => { if (!lostAt && event.detail.successful) say(""); });
 
   // "/" goes to the filter, as in many pages.
   document.addEventListener("keydown", (event) => {

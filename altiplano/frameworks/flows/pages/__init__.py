@@ -2,7 +2,7 @@
 
     from altiplano.frameworks.flows import pages
 
-    app = pages.build(flows=lambda: [pages.picture(state)], version=lambda: position, clock=clock)
+    app = pages.build(flows=lambda: [pages.of_state(state)], version=lambda: position, clock=clock)
 
 `flows` gives what is known now, as plain values, and costs nothing worth caching: pages call it once for each
 request, `version` twice a second for each viewer.  The application serves `/`, `/ui/…` and `/static/…`, also when
@@ -13,8 +13,7 @@ it is mounted below another path (`root_path`); whoever serves it puts a guard i
 ``site``     the pages
 """
 
-from altiplano.frameworks.flows.pages.picture import FlowPicture, RulePicture
-from altiplano.frameworks.flows.pages.picture import of_state as picture
+from altiplano.frameworks.flows.pages.picture import FlowPicture, RulePicture, of_state
 from altiplano.frameworks.flows.pages.site import build
 
-__all__ = ["FlowPicture", "RulePicture", "build", "picture"]
+__all__ = ["FlowPicture", "RulePicture", "build", "of_state"]
