@@ -66,6 +66,8 @@ class AgentMachine(RuleBasedStateMachine):
         self.count = 0
         self.box_of: dict[str, str] = {}
         self.wire: list[messages.FromAgent] = []
+        self.slow = False
+        """Nothing becomes durable by itself: what was decided waits, and a crash undoes it."""
 
     # -- the engine: log, outbox, effects
 
@@ -83,6 +85,12 @@ class AgentMachine(RuleBasedStateMachine):
             if fact.durable:
                 self.log.append(self.codec.encode(fact))
         self.waiting.append((len(self.log), decision.effects))
+        if not self.slow:
+            self.the_log_becomes_durable()
+
+    @rule(slow=st.booleans())
+    def the_disk_changes_its_speed(self, slow: bool) -> None:
+        self.slow = slow
 
     @rule()
     def the_log_becomes_durable(self) -> None:
@@ -165,6 +173,7 @@ class AgentMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.recover()
+        self.all_goes_well(3)
 
     @precondition(lambda self: self.answers)
     @rule(data=st.data())
@@ -266,6 +275,25 @@ class AgentMachine(RuleBasedStateMachine):
         connection = self.core.state.connection
         self.post(events.Heard(cause="m", seed=self.seed(), connection=connection, message=message))
 
+    @rule(steps=st.integers(1, 8))
+    def all_goes_well(self, steps: int) -> None:
+        """What is under way goes on for a while: answers, greetings, messages, acknowledgements; no command ends."""
+        for _ in range(steps):
+            self.the_log_becomes_durable()
+            if self.answers:
+                self.post(self.answers.pop(0))
+            elif self.core.state.link is Link.GREETED:
+                self.the_master_welcomes()
+            elif self.wire:
+                self.the_master_hears()
+            elif not self.core.state.member:
+                self.time_passes(70.0)
+            elif any(len(seen.statuses) > len(seen.acknowledged) for seen in self.seen.values()):
+                for name in TASKS:
+                    self.the_scheduler_acknowledges(name)
+            else:
+                return
+
     # -- what must hold
 
     @invariant()
@@ -297,26 +325,17 @@ class AgentMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Given quiet, everything ends: nothing is lost, nothing is left behind."""
-        for _ in range(400):
-            self.the_log_becomes_durable()
-            if self.answers:
-                self.post(self.answers.pop(0))
-            elif self.core.state.link is Link.GREETED:
-                self.the_master_welcomes()
-            elif self.wire:
-                self.the_master_hears()
-            elif not self.core.state.member:
-                self.time_passes(70.0)
-            elif any(len(seen.statuses) > len(seen.acknowledged) for seen in self.seen.values()):
-                for name in TASKS:
-                    self.the_scheduler_acknowledges(name)
-            elif running := [n for n, box in self.boxes.items() if isinstance(box.outcome, launcher.Started)]:
+        for _ in range(60):
+            self.all_goes_well(60)
+            self.core.check()
+            if running := [n for n, box in self.boxes.items() if isinstance(box.outcome, launcher.Started)]:
                 self.end(running[0], 0)
             elif self.core.state.tasks or self.core.state.streams:
                 self.time_passes(700.0)
             else:
                 break
             self.what_is_told_is_what_happened()
+        self.the_log_becomes_durable()
         assert not self.core.state.tasks
         assert not self.core.state.streams
         assert set(self.boxes) <= self.forgotten
@@ -328,4 +347,4 @@ class AgentMachine(RuleBasedStateMachine):
 
 
 TestAgent = AgentMachine.TestCase
-TestAgent.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestAgent.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
