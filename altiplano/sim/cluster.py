@@ -26,7 +26,7 @@ from altiplano.testing.store import MemoryTable
 from altiplano.wire import json
 from altiplano.wire.messages import mesos, scheduler
 
-RESTART_S_MAX = 20.0
+RESTART_S_MAX = 6.0
 """A process that ended is back within this time."""
 
 DIAL_S_MAX = 10.0

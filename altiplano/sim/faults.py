@@ -14,7 +14,7 @@ from altiplano.sim.process import Process
 WINDOW_S = 150.0
 """Faults happen within this time; afterwards everything heals."""
 
-PAUSE_S_TYPICAL = 4.0
+PAUSE_S_TYPICAL = 2.5
 """Between two faults."""
 
 HOLD_S_TYPICAL = 8.0
@@ -22,7 +22,7 @@ HOLD_S_MAX = 140.0
 """Longer than a master waits for an agent, so that some become unreachable."""
 
 SLOW_DISK_FACTOR = 300.0
-EFFECTS_UNTIL_CRASH_MAX = 40
+EFFECTS_UNTIL_CRASH_MAX = 12
 
 
 class Faults:
@@ -32,13 +32,13 @@ class Faults:
         self._cluster = cluster
         self._dice = random.Random(f"{cluster.seed} faults")
         kinds: dict[Callable[[], None], int] = {
-            self._crash: 6,
-            self._crash_at_effect: 6,
+            self._crash: 5,
+            self._crash_at_effect: 10,
             self._crash_silently: 1,
             self._cut: 4,
             self._hold: 4,
             self._hold_one_way: 2,
-            self._spoil: 2,
+            self._spoil: 3,
             self._slow_disks: 2,
             self._break_disk: 1,
             self._lose_launcher: 2,

@@ -11,7 +11,7 @@ import contextlib
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from altiplano.engine.core import Core, Effect, Event, Note
@@ -60,8 +60,6 @@ class Parts:
     change_core: Callable[[str, Any], Any] = lambda name, core: core
     change_effects: Callable[[str, Any, Effect], Sequence[Effect]] = lambda name, process, effect: (effect,)
     change_event: Callable[[str, Any, Any], Any] = lambda name, process, event: event
-    planted: dict[str, int] = field(default_factory=dict)
-    """How often each planted fault has struck."""
 
 
 class Process:

@@ -36,9 +36,11 @@ class End:
         self._way: deque[Any] = deque()
         self._last_arrival_s = 0.0
         self._due = 0
+        self._copies = 1
 
     def send(self, item: Any) -> None:
-        if self.alive:
+        copies, self._copies = self._copies, 1
+        for _ in range(copies if self.alive else 0):
             self._put(item)
 
     def close(self, reason: str) -> None:
@@ -62,12 +64,8 @@ class End:
             self.ended(reason)
 
     def spoil(self, *, repeat: bool) -> None:
-        """Lose or double the newest item under way: what no TCP does, and a broken middle box may."""
-        if self._way and self._way[-1] is not None:
-            if repeat:
-                self._put(self._way[-1])
-            else:
-                self._way.pop()
+        """Lose or double the next item that is sent: what no TCP does, and a broken middle box may."""
+        self._copies = 2 if repeat else 0
 
     def lose_all(self) -> None:
         self._way.clear()

@@ -28,7 +28,7 @@ OWN_ENDS = frozenset({State.FINISHED, State.FAILED, State.KILLED})
 """Ends that a task comes to by itself or by its owner; after any other end the job is tried again."""
 
 FAILOVER_S = 7 * 86400.0
-WINDOW_S = 90.0
+WINDOW_S = 130.0
 """Jobs arrive within this time."""
 
 UNTIL_KILLED_S = 1_000_000
@@ -62,7 +62,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 class Batch:
     """The workload of one seed."""
 
-    def __init__(self, seed: int, *, frameworks: int = 2, jobs: int = 12) -> None:
+    def __init__(self, seed: int, *, frameworks: int = 2, jobs: int = 16) -> None:
         dice = random.Random(f"{seed} batch")
         self.frameworks = tuple(f"batch-{number}" for number in range(1, frameworks + 1))
         self.jobs: Mapping[str, tuple[Job, ...]] = {
