@@ -136,6 +136,7 @@ class Server:
         registry = self._registry or SqliteRegistry(directory)
         config = settings.config_of(self.settings, port=port)
         shell = Shell(config, registry=registry, clock=self._clock, ids=self._ids, check=self.settings.check)
+        shell.recordings = str(directory / "recordings")
         router = Router(shell, self.settings, jsonp=token is None)
         shown = pages.build(api=InProcess(router), version=lambda: shell.engine.statistics.facts, clock=self._clock)
         router.mount(shown.app)
@@ -143,9 +144,11 @@ class Server:
         if token is not None or hosts is not None:
             app = Guard(app, token=token, hosts=hosts, realm="mesos-master")
         http_server = http.HttpServer(app, host=self.settings.ip, port=port, listener=listener)
-        await http_server.start()
         try:
+            # Agents and frameworks that dial meanwhile wait in the listener's queue: a Hello that were decided before
+            # the master is in office would be given an id without the master's own.
             await shell.start()
+            await http_server.start()
             log.info(
                 "serving",
                 action="serve",

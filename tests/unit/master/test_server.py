@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+import pathlib
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +16,7 @@ from altiplano.adapters.system import SystemClock
 from altiplano.engine import http
 from altiplano.kit import recordio
 from altiplano.master import shell as shells
-from altiplano.master.server import Router
+from altiplano.master.server import Router, Server
 from altiplano.master.settings import Settings
 from altiplano.master.shell import EventStream, Shell
 from altiplano.master.state import Config
@@ -278,3 +280,36 @@ async def test_a_bug_costs_its_call_a_500_and_nothing_else(world: World, monkeyp
         assert (await world.post(call, mesos_stream_id=stream)).status == 500
     assert (await world.post(call, mesos_stream_id=stream)).status == 202
     await request.close()
+
+
+class GatedRegistry(MemoryRegistry):
+    """A registry that is read only once the test lets it."""
+
+    gate: asyncio.Event
+
+    async def recover(self) -> tuple[bytes | None, Sequence[bytes]]:
+        await self.gate.wait()
+        return await super().recover()
+
+
+async def test_nobody_is_answered_before_the_master_is_in_office(tmp_path: pathlib.Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    registry = GatedRegistry(MemoryDisk())
+    registry.gate = asyncio.Event()
+    serving = asyncio.create_task(
+        Server(Settings(ip="127.0.0.1", port=port, work_dir=str(tmp_path)), registry=registry).run()
+    )
+    await asyncio.sleep(0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /health HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+    answer = asyncio.create_task(reader.readline())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not answer.done()
+    registry.gate.set()
+    assert b"200" in await answer
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+    writer.close()
