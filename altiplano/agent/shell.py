@@ -430,11 +430,7 @@ class Agent:
 
     def _bug(self, event: Any, error: Exception) -> None:
         """`decide` failed: leave a recording that plays the way to it."""
-        directory = os.path.join(self.node.work_dir, "recordings")
-        os.makedirs(directory, exist_ok=True)
-        path = os.path.join(directory, f"{event.cause}.recording")
-        with open(path, "wb") as file:
-            file.write(self.engine.recorder.dump())
+        path = self.engine.recorder.save(os.path.join(self.node.work_dir, "recordings"), event.cause)
         log.error("a bug in the agent; the event was dropped", action="bug", cause=event.cause, recording=path)
 
 

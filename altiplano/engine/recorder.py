@@ -9,6 +9,7 @@ line – gives the same facts and effects, since a core depends on nothing else.
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -23,6 +24,11 @@ SEGMENT_BYTES_MAX = 4 * 1024 * 1024
 """Recorded inputs per segment; the input that crosses it is still in."""
 
 SEGMENTS_MAX = 2
+RECORDINGS_MAX = 10
+
+STATE_BYTES_MAX = 1024 * 1024
+"""A core whose state is larger is no longer recorded: writing it down would hold up the event loop for longer than
+anybody may.  `paused` tells so."""
 
 
 class Input(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,19 +52,36 @@ class Recorder:
 
     def __init__(self, *, enabled: bool = True) -> None:
         self.enabled = enabled
+        self.paused = False
         self._segments: deque[Segment] = deque(maxlen=SEGMENTS_MAX)
         self._encoder = msgspec.json.Encoder()
 
     def record(self, core: Core[Any], event: Event, at: Instant) -> None:
         """Write down an input, before it is decided."""
-        if not self.enabled:
+        if not self.enabled or self.paused:
             return
         if not self._segments or self._segments[-1].size_bytes > SEGMENT_BYTES_MAX:
-            self._segments.append(Segment(pickle.dumps(core, protocol=5)))
+            state = pickle.dumps(core, protocol=5)
+            if len(state) > STATE_BYTES_MAX:
+                self.paused = True
+                self._segments.clear()
+                return
+            self._segments.append(Segment(state))
         line = self._encoder.encode(Input(at=at, event=msgspec.Raw(self._encoder.encode(event))))
         segment = self._segments[-1]
         segment.lines.append(line)
         segment.size_bytes += len(line)
+
+    def save(self, directory: str, name: str) -> str:
+        """Write the recording down for whoever hunts the bug; the path.  Only the newest RECORDINGS_MAX stay."""
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        path = os.path.join(directory, f"{name.replace('/', '_')}.recording")
+        with open(path, "wb", opener=lambda p, flags: os.open(p, flags, 0o600)) as file:
+            file.write(self.dump())
+        found = sorted((entry.stat().st_mtime, entry.path) for entry in os.scandir(directory))
+        for _, old in found[:-RECORDINGS_MAX]:
+            os.unlink(old)
+        return path
 
     def dump(self) -> bytes:
         """The recording as one block of bytes, for `play`."""

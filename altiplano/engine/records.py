@@ -61,13 +61,14 @@ class FactCodec(Generic[F]):
 
     def recover(self, snapshot: bytes | None, records: Sequence[bytes]) -> Iterable[F]:
         """The facts of a snapshot and of the records after it, in order."""
-        for record in itertools.chain(_unpack(snapshot or b""), records):
+        for record in itertools.chain(unpack(snapshot or b""), records):
             fact = self.decode(record)
             if fact is not None:
                 yield fact
 
 
-def _unpack(snapshot: bytes) -> Iterator[bytes]:
+def unpack(snapshot: bytes) -> Iterator[bytes]:
+    """The records of a snapshot, in order."""
     start = 0
     while start < len(snapshot):
         colon = snapshot.index(b":", start)

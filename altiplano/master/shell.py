@@ -132,12 +132,14 @@ class Shell:
     """One master process, without its HTTP server."""
 
     def __init__(self, config: Config, *, registry: Registry, clock: Clock, ids: Ids, check: bool = False) -> None:
+        """`recordings`, set by who owns a directory, is where a bug leaves the way to it."""
+        self.recordings: str | None = None
         self.core = Core(config)
         self.clock = clock
         self.ids = ids
         self.calls: Counter[str] = Counter()
         self.journal = Journal("master")
-        self.recorder = Recorder(enabled=False)
+        self.recorder = Recorder()
         self.ready = False
         self.connections: dict[str, Connection] = {}
         self._registry = registry
@@ -211,6 +213,9 @@ class Shell:
             self._waiting.pop(to, None)
 
     def _bug(self, event: Event, error: Exception) -> None:
+        if self.recordings is not None:
+            path = self.recorder.save(self.recordings, event.cause)
+            log.error("a bug in the master; the event was dropped", action="bug", cause=event.cause, recording=path)
         to = getattr(event, "to", None)
         if to is not None:
             self._answer(to, 500, f"the master failed on this call, which changed nothing: {type(error).__name__}")

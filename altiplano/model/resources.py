@@ -88,6 +88,12 @@ class Kind:
     def __hash__(self) -> int:
         return self._hash
 
+    def __setstate__(self, state: list[object]) -> None:
+        # Hashes of texts differ from process to process, so one that was pickled is made anew.
+        for name, value in zip(self.__slots__, state, strict=True):
+            object.__setattr__(self, name, value)
+        self.__post_init__()
+
     @property
     def role(self) -> str:
         """The role for which it is reserved, or `*`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -78,3 +79,24 @@ def test_a_recorder_that_is_off_records_nothing() -> None:
     recorder = Recorder(enabled=False)
     live(recorder, EVENTS)
     assert list(play(recorder.dump(), decode)) == []
+
+
+def test_a_core_that_has_grown_too_large_to_write_down_pauses_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorders, "STATE_BYTES_MAX", 10)
+    recorder = Recorder()
+    live(recorder, EVENTS)
+    assert recorder.paused
+    assert list(play(recorder.dump(), decode)) == []
+
+
+def test_recordings_are_kept_for_their_owner_only_and_not_without_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(recorders, "RECORDINGS_MAX", 2)
+    recorder = Recorder()
+    live(recorder, EVENTS)
+    directory = tmp_path / "recordings"
+    paths = [Path(recorder.save(str(directory), f"cause/{number}")) for number in range(4)]
+    assert [path.exists() for path in paths] == [False, False, True, True]
+    assert paths[-1].stat().st_mode & 0o777 == 0o600
+    assert len(list(play(paths[-1].read_bytes(), decode))) == len(EVENTS)
