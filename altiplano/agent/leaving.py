@@ -33,6 +33,14 @@ def order(draft: Draft, event: events.StopOrdered) -> None:
         return
     for task in list(draft.state.tasks.values()):
         launch.kill(draft, task, Why.REMOVED if event.for_good else Why.STOPPING)
+    wake_if_idle(draft)
+
+
+def wake_if_idle(draft: Draft) -> None:
+    """Where nothing runs that could end, no event will ask again whether it is time to go; so a timer does."""
+    if not any(task.stage in LAUNCHED for task in draft.state.tasks.values()):
+        wait_s = ACKNOWLEDGEMENTS_S_MAX if draft.member and draft.untold() else 0.0
+        draft.timer(LEAVE, draft.now.mono_s + wait_s)
 
 
 def go_when_done(draft: Draft) -> None:

@@ -15,7 +15,7 @@ import base64
 
 import msgspec
 
-from altiplano.agent import effects, events, facts, launch, orders, updates
+from altiplano.agent import effects, events, facts, launch, leaving, orders, updates
 from altiplano.agent.draft import Draft
 from altiplano.agent.state import Link, State, Task
 from altiplano.executors import command
@@ -198,6 +198,7 @@ def removed(draft: Draft, sentence: str) -> None:
         facts.LeaveOrdered(sentence=f"the master has removed this agent: {sentence}", failed=True, with_tasks=True)
     )
     _end_all(draft)
+    leaving.wake_if_idle(draft)
 
 
 def _end_all(draft: Draft) -> None:

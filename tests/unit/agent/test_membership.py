@@ -174,6 +174,22 @@ def test_stopping_with_tasks_tells_their_ends_first():
     assert exit_.stop_launcher
 
 
+def test_stopping_with_tasks_where_there_are_none_is_at_once():
+    agent = Agent()
+    agent.recover()
+    agent.join()
+    agent.post(events.StopOrdered(cause="x", seed=agent.seed(), with_tasks=True))
+    assert [type(effect) for effect in agent.advance(0.0)] == [effects.Exit]
+
+
+def test_a_removed_agent_without_tasks_ends_at_once():
+    agent = Agent()
+    agent.recover()
+    agent.join()
+    agent.hear(messages.ShutdownAgent(sentence="an operator marked it gone"))
+    assert effects.Exit in [type(effect) for effect in agent.advance(0.0)]
+
+
 def test_leaving_for_good_says_goodbye_and_gives_up_the_id():
     agent = Agent()
     agent.up_to_running()
