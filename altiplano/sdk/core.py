@@ -419,7 +419,7 @@ class Scheduler:
         return acts
 
     def _ask_later(self, task_id: str, now: Instant) -> None:
-        """Go on asking about a task that is out of reach: should its agent return without it, nobody tells by itself."""
+        """Go on asking about a task that is out of reach: if its agent returns without it, nobody tells by itself."""
         if task_id not in self.tasks:
             return
         self._unanswered[task_id] = self.tasks[task_id]
