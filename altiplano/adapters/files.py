@@ -13,6 +13,7 @@ import os
 import pwd
 import shutil
 import stat
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -27,8 +28,34 @@ T = TypeVar("T")
 class LocalFiles:
     """The file system."""
 
+    def __init__(self) -> None:
+        self._wanted: list[tuple[Callable[[], None], asyncio.Future[OSError | ValueError | None]]] = []
+        self._making: asyncio.Task[None] | None = None
+
     async def make_sandbox(self, path: str, user: str | None, links: Sequence[tuple[str, str]]) -> None:
-        await _run(f"make the sandbox {path}", lambda: _make_sandbox(path, user, links))
+        with _failing(f"make the sandbox {path}"):
+            error = await self._make(lambda: _make_sandbox(path, user, links))
+            if error is not None:
+                raise error
+
+    def _make(self, work: Callable[[], None]) -> asyncio.Future[OSError | ValueError | None]:
+        """Queue a sandbox: those of a moment are made by one thread in one go, each taking less than a handover."""
+        done: asyncio.Future[OSError | ValueError | None] = asyncio.get_running_loop().create_future()
+        self._wanted.append((work, done))
+        if self._making is None:
+            self._making = asyncio.create_task(self._make_all(), name="sandboxes")
+        return done
+
+    async def _make_all(self) -> None:
+        try:
+            while self._wanted:
+                batch, self._wanted = self._wanted, []
+                errors = await asyncio.to_thread(_tried, [work for work, _ in batch])
+                for (_, done), error in zip(batch, errors, strict=True):
+                    if not done.done():
+                        done.set_result(error)
+        finally:
+            self._making = None
 
     async def browse(self, path: str) -> Sequence[FileInfo]:
         return await _run(f"list {path}", lambda: _browse(path))
@@ -60,9 +87,21 @@ def _failing(what: str) -> Iterator[None]:
         raise FilesFailed(f"cannot {what}: {error}") from error
 
 
+def _tried(works: Sequence[Callable[[], None]]) -> list[OSError | ValueError | None]:
+    errors: list[OSError | ValueError | None] = []
+    for work in works:
+        try:
+            work()
+        except (OSError, ValueError) as error:
+            errors.append(error)
+        else:
+            errors.append(None)
+    return errors
+
+
 def _make_sandbox(path: str, user: str | None, links: Sequence[tuple[str, str]]) -> None:
     owner = _owner(user) if user is not None else None
-    os.makedirs(os.path.dirname(path), mode=PARENT_MODE, exist_ok=True)
+    _make_parents(os.path.dirname(path))
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, SANDBOX_MODE)
     os.chmod(path, SANDBOX_MODE)
@@ -70,6 +109,18 @@ def _make_sandbox(path: str, user: str | None, links: Sequence[tuple[str, str]])
         os.chown(path, owner.pw_uid, owner.pw_gid)
     for name, target in links:
         _link(os.path.join(path, name), target)
+
+
+def _make_parents(path: str) -> None:
+    """Make a directory and those above it, from below: most are there, and nobody looks before."""
+    try:
+        os.mkdir(path, PARENT_MODE)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        _make_parents(os.path.dirname(path))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, PARENT_MODE)
 
 
 def _owner(user: str) -> pwd.struct_passwd:
@@ -81,7 +132,16 @@ def _owner(user: str) -> pwd.struct_passwd:
 
 def _link(name: str, target: str) -> None:
     """Point a link to `target`, replacing an older link in one step: readers find one or the other."""
-    fresh = f"{name}.new"
+    try:
+        os.symlink(target, name)
+    except FileExistsError:
+        with contextlib.suppress(OSError):
+            if os.readlink(name) == target:
+                return
+    else:
+        return
+    # Sandboxes are made on several threads, and some of their links have the same name.
+    fresh = f"{name}.new-{threading.get_native_id()}"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(fresh)
     os.symlink(target, fresh)
