@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -46,7 +47,7 @@ class Parser(Protocol):
 
     def feed_data(self, data: bytes) -> None: ...
     def get_status_code(self) -> int: ...
-    def should_keep_alive(self) -> bool: ...
+    def get_http_version(self) -> str: ...
 
 
 class _Reading:
@@ -57,6 +58,11 @@ class _Reading:
         self.chunks: list[bytes] = []
         self.headed = False
         self.complete = False
+
+    @property
+    def stays(self) -> bool:
+        """Whether the server keeps the connection.  The parser itself has forgotten it when the answer is complete."""
+        return "close" not in self.headers.get("connection", "").lower()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
@@ -74,6 +80,33 @@ class _Reading:
         data = b"".join(self.chunks)
         self.chunks.clear()
         return data
+
+
+class _Answers:
+    """Whole answers to requests that were sent behind each other: the callbacks of one parser."""
+
+    def __init__(self) -> None:
+        self.ready: deque[Answer] = deque()
+        self.stays = True
+        self.size_bytes = 0
+        self.parser: Parser | None = None
+        self._headers: dict[str, str] = {}
+        self._chunks: list[bytes] = []
+
+    def on_message_begin(self) -> None:
+        self._headers, self._chunks, self.size_bytes = {}, [], 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_body(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self.size_bytes += len(chunk)
+
+    def on_message_complete(self) -> None:
+        assert self.parser is not None
+        self.ready.append(Answer(self.parser.get_status_code(), self._headers, b"".join(self._chunks)))
+        self.stays = "close" not in self._headers.get("connection", "").lower()
 
 
 class Stream:
@@ -154,6 +187,40 @@ class Connection:
             self.close()
             raise
 
+    async def requests(
+        self, method: str, path: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Answer]:
+        """Send requests behind each other, without waiting for answers in between; the answers, in order.
+
+        Raises ConnectionFailed when the connection ends before the last answer: what became of the others is unknown.
+        """
+        from httptools import HttpResponseParser
+
+        answers = _Answers()
+        answers.parser = self._parser = HttpResponseParser(answers)
+        left = len(bodies)
+        try:
+            async with asyncio.timeout(ANSWER_S_MAX) as patience:
+                await self._write([self._request_of(method, path, body, headers) for body in bodies])
+                while left:
+                    await self.feed()
+                    if answers.size_bytes > ANSWER_BYTES_MAX:
+                        raise ConnectionFailed(f"{self._authority} answers with more than {ANSWER_BYTES_MAX} bytes")
+                    while answers.ready:
+                        left -= 1
+                        patience.reschedule(asyncio.get_running_loop().time() + ANSWER_S_MAX)
+                        yield answers.ready.popleft()
+        except TimeoutError:
+            self.close()
+            raise ConnectionFailed(f"{self._authority} did not answer within {ANSWER_S_MAX:g} s") from None
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            answers.parser = None
+        if not answers.stays:
+            self.close()
+
     async def stream(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Stream:
@@ -176,7 +243,8 @@ class Connection:
         """Read what comes next.  Raises ConnectionFailed at the end."""
         from httptools import HttpParserError
 
-        assert self._reader is not None
+        if self._reader is None:
+            raise ConnectionFailed(f"the connection to {self._authority} was closed")
         assert self._parser is not None
         try:
             data = await self._reader.read(READ_BYTES)
@@ -218,7 +286,8 @@ class Connection:
             self.close()
             raise ConnectionFailed(f"{self._authority} did not answer within {timeout_s:g} s") from None
         assert self._parser is not None
-        status, keep = self._parser.get_status_code(), self._parser.should_keep_alive()
+        status = self._parser.get_status_code()
+        keep = self._reading.stays and self._parser.get_http_version() == "1.1"
         answer = Answer(status, self._reading.headers, b"".join(parts))
         if not keep:
             self.close()
@@ -229,11 +298,22 @@ class Connection:
 
         self._reading = _Reading()
         self._parser = HttpResponseParser(self._reading)
+        await self._write([self._request_of(method, path, body, headers)])
+
+    async def _write(self, requests: Sequence[bytes]) -> None:
         if self._reader is not None and self._reader.at_eof():
             self.close()
         if self._writer is None:
             await self._connect()
         assert self._writer is not None
+        try:
+            self._writer.write(b"".join(requests))
+            await self._writer.drain()
+        except OSError as error:
+            self.close()
+            raise ConnectionFailed(f"the connection to {self._authority} broke: {error}") from error
+
+    def _request_of(self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None) -> bytes:
         head = [f"{method} {path} HTTP/1.1", f"Host: {self._authority}"]
         head += [f"{name}: {value}" for name, value in {**self._headers, **(headers or {})}.items()]
         if body or method != "GET":
@@ -241,12 +321,7 @@ class Connection:
         text = "\r\n".join(head)
         if any(sign in text.replace("\r\n", "") for sign in "\r\n"):
             raise ValueError("a path or header holds a line break, which would be read as another header")
-        try:
-            self._writer.write(text.encode("latin-1") + b"\r\n\r\n" + body)
-            await self._writer.drain()
-        except OSError as error:
-            self.close()
-            raise ConnectionFailed(f"the connection to {self._authority} broke: {error}") from error
+        return text.encode("latin-1") + b"\r\n\r\n" + body
 
     async def _connect(self) -> None:
         context = ssl.create_default_context() if self._tls else None

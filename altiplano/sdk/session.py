@@ -1,11 +1,12 @@
 """A framework's session with the master: the protocol of `core` on real connections.
 
-One connection carries the stream of events, a second one all calls, in order, one at a time.
+One connection carries the stream of events, a second one all calls, in order.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections import deque
@@ -21,6 +22,9 @@ from altiplano.wire.messages import mesos, scheduler
 
 CALLS_MAX = 100_000
 """Calls that may wait to be sent; a framework that asks for more is not keeping up and is told so."""
+
+CALLS_UNDER_WAY_MAX = 128
+"""Calls sent behind each other before their answers are read."""
 
 LEAVE_S_MAX = 5.0
 """How long the last calls may take when a session ends."""
@@ -222,26 +226,40 @@ class Session:
                 self._ring.clear()
                 await self._ring.wait()
                 continue
-            await self._post(self._calls[0])
+            await self._post(self._batch())
 
-    async def _post(self, send: core.Send) -> None:
+    def _batch(self) -> list[core.Send]:
+        """The oldest calls that may leave together: of one subscription."""
+        first = self._calls[0]
+        same = itertools.takewhile(
+            lambda send: send.master == first.master and send.stream_id == first.stream_id, self._calls
+        )
+        return list(itertools.islice(same, CALLS_UNDER_WAY_MAX))
+
+    async def _post(self, batch: list[core.Send]) -> None:
+        send = batch[0]
         if self._connection is None or self._connection.base != send.master:
             self._connection = http.Connection(send.master, headers={**_JSON, **self._headers})
         connection = self._connection
         headers = {"Mesos-Stream-Id": send.stream_id}
-        acts: list[core.Act] = []
+        waiting = iter(batch)
         try:
-            answer = await connection.request("POST", PATH, json.encode(send.call), headers)
-            if answer.status >= 300:
-                acts = self.core.call_refused(send.call, answer.status, answer.text, self._now(), self._fraction())
+            async for answer in connection.requests("POST", PATH, [json.encode(one.call) for one in batch], headers):
+                send = next(waiting)
+                if self._calls and self._calls[0] is send:
+                    self._calls.popleft()
+                if answer.status >= 300 and connection is self._connection:
+                    refused = self.core.call_refused(
+                        send.call, answer.status, answer.text, self._now(), self._fraction()
+                    )
+                    self._do(refused)
         except http.ConnectionFailed as error:
             # Whether the master took the call is not known.  A new subscription reconciles, and that tells.
+            for send in waiting:
+                if self._calls and self._calls[0] is send:
+                    self._calls.popleft()
             if connection is self._connection:
-                acts = self.core.broken(str(error), self._now(), self._fraction())
-        if self._calls and self._calls[0] is send:
-            self._calls.popleft()
-        if connection is self._connection:
-            self._do(acts)
+                self._do(self.core.broken(str(error), self._now(), self._fraction()))
 
     async def _flush(self) -> None:
         try:
