@@ -5,7 +5,6 @@ The only module of the command line that may know what masters and agents are ma
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import structlog
 from altiplano.agent import settings as agent_settings
 from altiplano.agent.settings import Kind
 from altiplano.cli.failures import FAILED, USAGE, Failure
+from altiplano.kit import eventloop
 from altiplano.master import settings as master_settings
 from altiplano.model import durations
 
@@ -112,7 +112,7 @@ def agent(**values: Any) -> None:
 
     configure_logs()
     try:
-        status = asyncio.run(daemon.run(agent_settings.Settings(**values)))
+        status = eventloop.run(daemon.run(agent_settings.Settings(**values)))
     except (BadSetting, BadCredentials) as error:
         raise Failure(str(error), USAGE) from error
     except (CannotListen, LogInUse, LogMismatch, LogFailed, SupervisorUnreachable, LauncherError) as error:
@@ -157,7 +157,7 @@ def master(**values: Any) -> None:
 
     configure_logs()
     try:
-        asyncio.run(Server(master_settings.Settings(**values)).run())
+        eventloop.run(Server(master_settings.Settings(**values)).run())
     except ValueError as error:
         raise Failure(str(error), USAGE) from error
     except (CannotListen, LogInUse, LogMismatch, LogFailed) as error:

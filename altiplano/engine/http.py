@@ -95,6 +95,8 @@ class HttpServer:
             ws="websockets-sansio",
             loop="none",
             lifespan="off",
+            # It believes who a peer says it is; nothing here asks for that.
+            proxy_headers=False,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -149,12 +149,13 @@ class Engine(Generic[E]):
         Raises LogFailed when a commit failed, and whatever `apply` raised: the process must then stop.
         """
         failed = asyncio.ensure_future(self._log.failed())
+        failed.add_done_callback(lambda _: self._ring.set())
         try:
             while not failed.done():
                 if self._slice():
                     await asyncio.sleep(0)
                 else:
-                    await self._rest(failed)
+                    await self._rest()
             failed.result()
         finally:
             failed.cancel()
@@ -214,15 +215,16 @@ class Engine(Generic[E]):
             self._position = self._log.append(records)
             crash.at("facts_appended")
 
-    async def _rest(self, failed: asyncio.Future[None]) -> None:
+    async def _rest(self) -> None:
         """Wait for an event, a durable position, the time the core asked for, or the end of the log."""
         wake_at = self.core.wake_at()
         timeout = None if wake_at is None else max(0.0, wake_at - self._clock.now().mono_s)
-        ring = asyncio.ensure_future(self._ring.wait())
+        timer = None if timeout is None else asyncio.get_running_loop().call_later(timeout, self._ring.set)
         try:
-            await asyncio.wait((ring, failed), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            await self._ring.wait()
         finally:
-            ring.cancel()
+            if timer is not None:
+                timer.cancel()
 
     def _perform(self, effect: Effect) -> None:
         if isinstance(effect, Note):

@@ -9,6 +9,7 @@ import signal
 from collections import deque
 from pathlib import Path
 
+from altiplano.kit import eventloop
 from altiplano.sdk import credentials, events, masters
 from altiplano.sdk.credentials import Place
 from altiplano.sdk.framework import Driver, Framework
@@ -35,7 +36,7 @@ def run(
     """
     try:
         place = credentials.find(master, token=token)
-        asyncio.run(serve(framework, place, id_file=id_file))
+        eventloop.run(serve(framework, place, id_file=id_file))
     except (SessionEnded, masters.AddressRefused, credentials.CredentialsRefused) as error:
         raise SystemExit(f"{framework.name or type(framework).__name__}: {error}") from error
 

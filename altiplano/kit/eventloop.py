@@ -1,0 +1,33 @@
+"""The event loop of a process that serves: uvloop where it is installed, asyncio's own elsewhere.
+
+uvloop costs less per socket, timer and call; nothing here or elsewhere may depend on it.  Programs
+that run for a moment use `asyncio.run`, since it loads sooner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+LOOP_VARIABLE = "ALTIPLANO_LOOP"
+"""`asyncio` in this environment variable keeps uvloop out."""
+
+T = TypeVar("T")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """What `asyncio.run` does, on the fastest loop there is."""
+    with asyncio.Runner(loop_factory=_factory()) as runner:
+        return runner.run(work)
+
+
+def _factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if os.environ.get(LOOP_VARIABLE) == "asyncio":
+        return None
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
