@@ -12,7 +12,7 @@ import contextlib
 import importlib
 import random
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -47,8 +47,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 class Hosted(Protocol):
     """One framework: an ASGI application for the paths below its own, and the work behind it."""
 
-    async def run(self, ready: asyncio.Event) -> None:
-        """Serve until cancelled; `ready` is set when requests may come."""
+    async def run(self, opened: Callable[[], None]) -> None:
+        """Serve until cancelled; `opened` is called when requests may come."""
         ...
 
     async def __call__(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None: ...
@@ -64,6 +64,8 @@ class Room:
         self._context = context
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
+        self._decided = asyncio.Event()
+        """It runs, or its last attempt has failed."""
         self._hosted: Hosted | None = None
 
     @property
@@ -77,20 +79,25 @@ class Room:
             self._task = group.create_task(self._run())
 
     async def answer(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
-        """Pass a request on as soon as the framework runs."""
-        try:
+        """Pass a request on as soon as the framework runs; while it cannot run, say why."""
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_S_MAX):
-                await self._ready.wait()
-        except TimeoutError:
-            await http.respond_text(
-                send, 503, f"framework {self.name} does not run: {self.failure or 'it is starting'}"
-            )
+                await self._decided.wait()
+        if not self._ready.is_set():
+            reason = self.failure or "it is starting"
+            await http.respond_text(send, 503, f"framework {self.name} does not run: {reason}; try again in a moment")
             return
         assert self._hosted is not None
         inner = dict(scope) | {"root_path": f"/{self.name}", "path": scope["path"].removeprefix(f"/{self.name}") or "/"}
         await self._hosted(inner, receive, send)
 
+    def _opened(self) -> None:
+        self.failure = ""
+        self._ready.set()
+        self._decided.set()
+
     async def end(self) -> None:
+        """Cancel the framework and wait until it has gone."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -102,13 +109,14 @@ class Room:
             try:
                 self._context.directory.mkdir(parents=True, exist_ok=True)
                 self._hosted = importlib.import_module(self._module).hosted(self._context)
-                await self._hosted.run(self._ready)
+                await self._hosted.run(self._opened)
                 self.failure = "it ended"
             except Exception as error:
                 # One framework's bug must not cost the others; its own story is in the log.
                 self.failure = f"{type(error).__name__}: {error}"
                 log.exception("a framework failed", action="framework-failed", cause="host", framework=self.name)
             self._ready.clear()
+            self._decided.set()
             delay_s, back_off = back_off.next(random.random())
             await asyncio.sleep(delay_s)
 
