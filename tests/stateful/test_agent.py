@@ -242,9 +242,14 @@ class AgentMachine(RuleBasedStateMachine):
             self.post(events.Wake(cause="wake", seed=self.seed()))
         self.mono_s = until
 
-    @rule(snapshot=st.booleans())
-    def the_agent_crashes(self, snapshot: bool) -> None:
-        """Kill -9: what was not durable is gone, what was on its way is lost, the containers go on."""
+    @rule(snapshot=st.booleans(), written=st.booleans())
+    def the_agent_crashes(self, snapshot: bool, written: bool) -> None:
+        """Kill -9: what was not durable is gone, what was on its way is lost, the containers go on.
+
+        `written`: the log had become durable, and nobody had acted on it yet.
+        """
+        if written:
+            self.durable = len(self.log)
         del self.log[self.durable :]
         self.waiting.clear()
         self.answers.clear()
