@@ -44,8 +44,8 @@ def flags() -> str:
     return "\n\n".join(
         [
             "# Flags of master and agent",
-            "Names and values are those of Mesos, with dashes: durations as `15secs`, sizes as `2GB`. Each flag is also "
-            "a variable, `ALTIPLANO_MASTER_<FLAG>` or `ALTIPLANO_AGENT_<FLAG>` with underscores, and a key of the "
+            "Names and values are those of Mesos, with dashes: durations as `15secs`, sizes as `2GB`. Each flag is "
+            "also a variable, `ALTIPLANO_MASTER_<FLAG>` or `ALTIPLANO_AGENT_<FLAG>` with underscores, and a key of the "
             "configuration file; `altiplano config show` tells where a value came from. Written by "
             "`tools/reference.py`.",
             "## `altiplano master`",
