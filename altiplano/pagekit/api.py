@@ -65,11 +65,6 @@ async def get(api: Api, path: str) -> bytes:
     return _good(await api.request("GET", path)).body
 
 
-async def post(api: Api, path: str) -> None:
-    """Ask for something to be done.  Raises Refused or Unanswered."""
-    _good(await api.request("POST", path))
-
-
 async def call(api: Api, message: master.Call) -> master.Response:
     """A call of the master's operator API."""
     return await _call(api, "/api/v1", message, master.Response)

@@ -351,14 +351,6 @@ class Showcase:
             await http.respond_text(send, 404, f"no agent {agent_id} is connected")
         elif rest == "journal":
             await self._story(send, self.agent_entries, query)
-        elif rest.startswith("tasks/") and rest.endswith("/kill"):
-            job = self.jobs.get(rest.split("/")[1])
-            if job is None or job.framework_id != query.get("framework_id"):
-                await http.respond_text(send, 404, "this agent has no such task")
-                return
-            self.say(job, TaskState.TASK_KILLED, self.now, "Command terminated with signal Terminated")
-            self.tell(job, "agent", "was sent SIGTERM, as an operator asked through the API", self.now)
-            await http.respond(send, 202)
         elif rest == "files/download":
             data = self._file(query.get("path", ""))
             headers = ((b"content-disposition", b"attachment"),)
@@ -399,6 +391,13 @@ class Showcase:
             return agent_api.Response(
                 type=agent_api.ResponseType.LIST_FILES, list_files=agent_api.ResponseListFiles(file_infos=infos)
             )
+        if call.kill_container is not None:
+            job = self.jobs.get(call.kill_container.container_id.value.removeprefix("c-"))
+            if job is None:
+                return None
+            self.say(job, TaskState.TASK_KILLED, self.now, "Command terminated with signal Terminated")
+            self.tell(job, "agent", "was sent SIGTERM, as an operator asked through the API", self.now)
+            return agent_api.Response()
         mine = [job for job in self.jobs.values() if job.agent_id == agent_id and job.live]
         return agent_api.Response(
             type=agent_api.ResponseType.GET_CONTAINERS,

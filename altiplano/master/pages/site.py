@@ -92,6 +92,8 @@ class Pages:
     app: ASGIApp
     sample: Callable[[], Any]
     """`async sample()`: measures how full the pool is every 5 s, until cancelled."""
+    history: Series
+    """What was measured: per cent of `cpus` and `mem` in use, number of running `tasks`."""
 
 
 def build(*, api: apis.Api, version: Callable[[], int], clock: Clock, title: str = "altiplano") -> Pages:
@@ -123,7 +125,7 @@ def build(*, api: apis.Api, version: Callable[[], int], clock: Clock, title: str
         actions=(app.Action(path=task_path + "/kill", run=pages.kill),),
         others={task_path + "/log/{name}": pages.log, "/ui/series": pages.series},
     )
-    return Pages(app=app.build(site), sample=pages.sample)
+    return Pages(app=app.build(site), sample=pages.sample, history=pages.history)
 
 
 class _Pages:
@@ -135,7 +137,7 @@ class _Pages:
         self._clock = clock
         self._snapshots = Snapshots(api, version, clock)
         self._pool: tuple[object, views.Pool] | None = None
-        self._series = Series(("cpus", "mem", "tasks"))
+        self.history = Series(("cpus", "mem", "tasks"))
         self._tails = 0
 
     async def pool(self) -> views.Pool:
@@ -300,8 +302,11 @@ class _Pages:
     async def kill(self, request: Request) -> str:
         """Ask the agent of a task to end it, as its framework could; the framework learns of it as of any end."""
         row = await self._task(request)
-        path = f"/agent/{quoted(row.agent_id)}/tasks/{quoted(row.id)}/kill"
-        await apis.post(self._api, path + "?" + urlencode({"framework_id": row.framework_id}))
+        container = views.container_of(row.task)
+        if container is None:
+            raise apis.Refused(409, f"task {row.name} is {row.state} and has no container yet: try again in a moment")
+        kill = agent_api.CallKillContainer(container_id=container)
+        await self._agent(row, agent_api.Call(type=agent_api.CallType.KILL_CONTAINER, kill_container=kill))
         return f"/ui/tasks/{quoted(row.framework_id)}/{quoted(row.id)}?asked=kill"
 
     async def log(self, request: Request) -> Response:
@@ -369,7 +374,7 @@ class _Pages:
             await asyncio.sleep(TAIL_POLL_S)
 
     async def series(self, request: Request) -> Response:
-        return JSONResponse(self._series.columns())
+        return JSONResponse(self.history.columns())
 
     async def sample(self) -> None:
         """Measure how full the pool is, now and every few seconds, until cancelled."""
@@ -387,7 +392,7 @@ class _Pages:
         for name in ("cpus", "mem"):
             total, used = found.get(f"master/{name}_total", 0.0), found.get(f"master/{name}_used", 0.0)
             point[name] = round(used / total * 100, 1) if total > 0 else 0.0
-        self._series.add(self._clock.now().wall_s, point)
+        self.history.add(self._clock.now().wall_s, point)
 
 
 class Story(msgspec.Struct, frozen=True):

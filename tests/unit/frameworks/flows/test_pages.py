@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import itertools
 from collections import Counter
 
 from hypothesis import given
@@ -48,7 +49,7 @@ def test_boxes_never_overlap_and_stay_on_the_sheet(rules: tuple[RulePicture, ...
         columns.setdefault(box.x, []).append(box.y)
     for heights in columns.values():
         ordered = sorted(heights)
-        assert all(low + layout.BOX_H <= high + 0.2 for low, high in zip(ordered, ordered[1:], strict=False))
+        assert all(low + layout.BOX_H <= high + 0.2 for low, high in itertools.pairwise(ordered))
 
 
 @given(graphs())
