@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 PREPARE_S_MAX = 0.2
 """Making a sandbox takes up to so long."""
 
-RELEASE_S = 5.0
-"""A process that was told to exit is started again after this time."""
+GREETING_S_MAX = 30.0
+"""A master that does not answer the greeting is given up, as the real shell does."""
 
 AgentEffect = (
     effects.Dial
@@ -59,6 +59,7 @@ class AgentProcess(Process):
         self._launcher: MemoryLauncher = machine.connect()
         self._links: dict[int, tuple[End, Session]] = {}
         self._heard_at_s = 0.0
+        self._silences: dict[int, float] = {}
         self._events = 0
 
     async def recovered(self) -> None:
@@ -81,7 +82,7 @@ class AgentProcess(Process):
             case effects.HangUp():
                 self._drop(effect.connection, "hung up")
             case effects.Silence():
-                self._watch(effect.connection, effect.silence_s)
+                self._silences[effect.connection] = effect.silence_s
             case effects.Exit():
                 self.crash()
             case (
@@ -185,6 +186,8 @@ class AgentProcess(Process):
         end.heard = lambda frame: self._heard(connection, frame)
         end.ended = lambda reason: self._drop(connection, reason)
         self._heard_at_s = asyncio.get_running_loop().time()
+        self._silences[connection] = GREETING_S_MAX
+        self._watch(connection)
         self.post(events.Connected(cause=self._cause(), seed=self._seed(), connection=connection))
 
     def _say(self, connection: int, message: messages.FromAgent) -> None:
@@ -227,15 +230,16 @@ class AgentProcess(Process):
     def _lost(self, connection: int, reason: str) -> None:
         self.post(events.LinkLost(cause=self._cause(), seed=self._seed(), connection=connection, sentence=reason))
 
-    def _watch(self, connection: int, silence_s: float) -> None:
+    def _watch(self, connection: int) -> None:
         """Give a connection up that has been silent for too long."""
         if connection not in self._links:
             return
+        silence_s = self._silences[connection]
         left_s = self._heard_at_s + silence_s - asyncio.get_running_loop().time()
         if left_s <= 0:
             self._drop(connection, f"silent for {silence_s:g} s")
         else:
-            self.later(left_s, self._watch, connection, silence_s)
+            self.later(left_s, self._watch, connection)
 
     # -- ids
 
