@@ -16,6 +16,7 @@ import structlog
 from altiplano.agent import settings as agent_settings
 from altiplano.agent.settings import Kind
 from altiplano.cli.failures import FAILED, USAGE, Failure
+from altiplano.engine.verbosity import verbosity
 from altiplano.kit import eventloop
 from altiplano.master import settings as master_settings
 from altiplano.model import durations
@@ -65,6 +66,7 @@ def configure_logs() -> None:
     """One event per line on standard error, as key=value, `action` first."""
     structlog.configure(
         processors=[
+            verbosity.filter,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -120,12 +120,6 @@ def _leaves(out: Outcome, agent: Agent, sentence: str) -> None:
         )
     _part(out, agent)
     out.holds(facts.AgentRemoved(agent_id=agent.id, at_s=out.now.wall_s))
-    out.publish(
-        master.Event(
-            type=master.EventType.AGENT_REMOVED,
-            agent_removed=master.EventAgentRemoved(agent_id=mesos.AgentID(value=agent.id)),
-        )
-    )
     out.note(f"agent {agent.info.hostname} left for good{': ' + sentence if sentence else ''}", agent.id)
 
 
@@ -139,16 +133,20 @@ def mark_gone(out: Outcome, agent_id: str) -> tuple[int, str]:
         return 404, f"No agent found with specified ID: {agent_id}"
     if agent is not None:
         for task in list(agent.tasks.values()):
-            aware = state.frameworks[task.framework_id].partition_aware
+            framework = state.frameworks[task.framework_id]
             tasks.lose(
                 out,
                 task,
-                State.GONE_BY_OPERATOR if aware else State.LOST,
-                reason=Reason.REASON_AGENT_REMOVED_BY_OPERATOR if aware else Reason.REASON_AGENT_REMOVED,
+                infos.lost_state(framework, State.GONE_BY_OPERATOR),
+                reason=infos.gone_reason(framework),
                 message=f"Agent {agent.info.hostname} was marked gone by an operator",
             )
         out.order(agent, link_messages.ShutdownAgent(sentence="an operator marked this agent gone", cause=out.cause))
         _part(out, agent)
+    for framework in state.frameworks.values():
+        for task in framework.unreachable.values():
+            if task.agent_id == agent_id:
+                tasks.end_unreachable(out, framework, task, "Its agent was marked gone by an operator")
     out.holds(facts.AgentGone(agent_id=agent_id, at_s=out.now.wall_s))
     out.note("an operator marked this agent gone; it is never admitted again", agent_id)
     return 200, ""
@@ -167,6 +165,12 @@ def _part(out: Outcome, agent: Agent) -> None:
     failure = infos.agent_failure(agent.id)
     for framework in out.state.frameworks.values():
         out.tell(framework, failure)
+    out.publish(
+        master.Event(
+            type=master.EventType.AGENT_REMOVED,
+            agent_removed=master.EventAgentRemoved(agent_id=mesos.AgentID(value=agent.id)),
+        )
+    )
 
 
 def _drop_executors(out: Outcome, agent: Agent, framework_ids: frozenset[str] | None) -> None:

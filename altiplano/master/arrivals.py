@@ -333,6 +333,11 @@ class _Arrival:
         )
         self.out.note(f"{one.state.value}: came with agent {self.info.hostname}", task_id, framework_id, self.id)
         self._tell_returned(one)
+        if self.state.operators:
+            added = view.task_message(framework_id, one.task, one.state)
+            self.out.publish(
+                master.Event(type=master.EventType.TASK_ADDED, task_added=master.EventTaskAdded(task=added))
+            )
 
     def _tell_returned(self, one: Reported) -> None:
         """A framework that was told that a task is out of reach hears that it is back."""

@@ -18,6 +18,7 @@ from altiplano.master import (
     operations,
     reconcile,
     tasks,
+    validation,
     view,
 )
 from altiplano.master.outcome import Outcome
@@ -109,6 +110,8 @@ class Core:
                 _operator_heartbeat(out, subject)
             case (offers.OFFER_TIMER, subject):
                 offers.timed_out(out, subject)
+            case (offers.REVIEW_TIMER, _):
+                offers.review(out)
             case _:
                 raise AssertionError(f"a timer for {timer}")
 
@@ -135,12 +138,16 @@ class Core:
                 state.allocator.due_s = fact.at_s if state.allocator.wants_run else None
             case facts.AllocationBegan():
                 state.allocator.begin(fact.expired_s)
+            case facts.AgentsReviewed():
+                state.allocator.review(fact.count)
             case facts.AgentsVisited():
                 state.allocator.visited(fact.agent_ids)
             case facts.TurnKept():
                 offers.apply_turn_kept(state, fact)
             case facts.OffersTold():
                 offers.apply_told(state, fact)
+            case facts.UnreachableEnded():
+                tasks.apply_unreachable_ended(state, fact)
             case facts.KillAsked():
                 tasks.apply_kill_asked(state, fact)
             case facts.ExecutorAdded():
@@ -193,6 +200,8 @@ class Core:
                 state.operators.pop(fact.stream, None)
             case facts.EpochBegan():
                 _apply_epoch(state, fact)
+            case facts.WeightsSet():
+                _apply_weights(state, fact)
             case _:
                 raise AssertionError(f"a fact of type {type(fact).__name__}")
 
@@ -206,6 +215,7 @@ class Core:
     def summary(self) -> Iterable[Fact]:
         state = self.state
         yield facts.EpochBegan(epoch=state.epoch, master_id=state.master_id, at_s=state.elected_s)
+        yield facts.WeightsSet(weights=tuple(state.weights.items()))
         for agent in state.agents.values():
             yield facts.AgentAdmitted(agent_id=agent.id, info=agent.info, at_s=agent.registered_s)
         for agent_id, since_s in state.unreachable.items():
@@ -298,6 +308,15 @@ def _operator_calls(out: Outcome, event: events.OperatorCalls) -> None:
         case master.CallType.MARK_AGENT_GONE if call.mark_agent_gone is not None:
             status, body = agents.mark_gone(out, call.mark_agent_gone.agent_id.value)
             out.reply(event.to, status, body)
+        case master.CallType.UPDATE_WEIGHTS if call.update_weights is not None:
+            problem = validation.weights_problem(out.state.config, call.update_weights.weight_infos)
+            if problem is not None:
+                out.reply(event.to, 400, problem)
+                return
+            weights = tuple((info.role or "", info.weight) for info in call.update_weights.weight_infos)
+            out.holds(facts.WeightsSet(weights=weights))
+            out.note("an operator set weights: " + ", ".join(f"{role} {weight:g}" for role, weight in weights))
+            out.reply(event.to, 200)
         case _:
             out.reply(event.to, 501, f"{call.type.value if call.type else 'a call without type'} is not built yet")
 
@@ -347,6 +366,7 @@ def _started(out: Outcome, event: events.Started) -> None:
     for agent in state.agents.values():
         if agent.membership is Membership.AWAITED:
             out.holds(facts.TimerSet(what=arrivals.REREGISTER_TIMER, subject=agent.id, at_s=at_s))
+    out.holds(facts.TimerSet(what=offers.REVIEW_TIMER, subject="", at_s=now.mono_s + offers.REVIEW_S))
     out.note(
         f"master {event.master_id} is in office, epoch {event.epoch}: it knows {len(state.agents)} agents and "
         f"{len(state.frameworks)} frameworks from its registry",
@@ -360,3 +380,9 @@ def _apply_epoch(state: MasterState, fact: facts.EpochBegan) -> None:
     state.started_s = state.elected_s = fact.at_s
     # Ids begin with the master's, which is new, so counting starts again.
     state.next_framework = state.next_agent = state.next_offer = 0
+
+
+def _apply_weights(state: MasterState, fact: facts.WeightsSet) -> None:
+    for role, weight in fact.weights:
+        state.weights[role] = weight
+        state.allocator.shares.set_weight(role, weight)

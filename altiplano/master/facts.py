@@ -78,6 +78,12 @@ class FrameworkRemoved(Fact, frozen=True, kw_only=True):
     at_s: float
 
 
+class WeightsSet(Fact, frozen=True, kw_only=True):
+    """These roles count so many times from now on; other roles keep their weights."""
+
+    weights: tuple[tuple[str, float], ...]
+
+
 DURABLE = (
     EpochBegan,
     AgentAdmitted,
@@ -87,6 +93,7 @@ DURABLE = (
     FrameworkRegistered,
     FrameworkAway,
     FrameworkRemoved,
+    WeightsSet,
 )
 
 
@@ -225,6 +232,12 @@ class AllocationBegan(Volatile, frozen=True, kw_only=True):
     expired_s: float | None = None
 
 
+class AgentsReviewed(Volatile, frozen=True, kw_only=True):
+    """So many agents, the next in turn, are looked at in the next run, whether anything is known to have changed."""
+
+    count: int
+
+
 class AgentsVisited(Volatile, frozen=True, kw_only=True):
     """These agents of the run have been looked at; what was kept waiting for somebody on them is free again."""
 
@@ -273,6 +286,14 @@ class TaskUpdated(Volatile, frozen=True, kw_only=True):
     update_state: State | None = None
     """With `update_uuid`: the oldest update that no scheduler has acknowledged, as its agent reported it."""
     update_uuid: bytes | None = None
+
+
+class UnreachableEnded(Volatile, frozen=True, kw_only=True):
+    """A task that was unreachable will not come back: its agent is gone."""
+
+    framework_id: str
+    task_id: str
+    status: mesos.TaskStatus
 
 
 class TaskCompleted(Volatile, frozen=True, kw_only=True):
@@ -339,11 +360,13 @@ AnyFact = (
     | Declined
     | AllocationDue
     | AllocationBegan
+    | AgentsReviewed
     | AgentsVisited
     | TurnKept
     | TaskAdded
     | TaskUpdated
     | TaskCompleted
+    | UnreachableEnded
     | KillAsked
     | ExecutorAdded
     | ExecutorRemoved

@@ -132,3 +132,10 @@ def status_of(
 def lost_state(framework: Framework | None, aware: State) -> State:
     """What a loss is called: `aware` for frameworks that know partitions, LOST for the others."""
     return aware if framework is not None and framework.partition_aware else State.LOST
+
+
+def gone_reason(framework: Framework) -> mesos.TaskStatusReason:
+    """Why tasks on an agent that an operator marked gone are over, in the words that the framework knows."""
+    if framework.partition_aware:
+        return Reason.REASON_AGENT_REMOVED_BY_OPERATOR
+    return Reason.REASON_AGENT_REMOVED

@@ -330,4 +330,4 @@ def _counts(counts: Counter[State]) -> Shown:
 
 
 def weights(known: MasterState) -> list[Shown]:
-    return [{"role": role, "weight": weight} for role, weight in known.config.weights]
+    return [{"role": role, "weight": weight} for role, weight in known.weights.items()]

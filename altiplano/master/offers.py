@@ -22,6 +22,13 @@ COALESCE_S = 0.003
 
 OFFER_TIMER = "offer"
 
+REVIEW_TIMER = "review"
+REVIEW_S = 5.0
+"""So often some agents are looked at whether anything is known to have changed there: what a bug forgot is found."""
+
+REVIEW_AGENTS = 250
+"""Agents of one review; the next review goes on after the last of them."""
+
 RESOURCE_MESSAGES_MAX = 65_536
 """Resources that are kept in the form in which they are told: a few hundred bytes each."""
 
@@ -86,6 +93,14 @@ def timed_out(out: Outcome, offer_id: str) -> None:
 
 
 # -- allocation runs
+
+
+def review(out: Outcome) -> None:
+    """Let the next run look at some agents for no reason: the net below a fall that nobody knows of."""
+    out.holds(
+        facts.TimerSet(what=REVIEW_TIMER, subject="", at_s=out.now.mono_s + REVIEW_S),
+        facts.AgentsReviewed(count=REVIEW_AGENTS),
+    )
 
 
 def allocate(out: Outcome) -> None:

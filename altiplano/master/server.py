@@ -18,6 +18,7 @@ from altiplano.engine import http
 from altiplano.engine import loop as engine_loop
 from altiplano.engine.guard import Guard
 from altiplano.engine.loop import InboxFull
+from altiplano.engine.verbosity import verbosity
 from altiplano.kit import crash
 from altiplano.link import transport
 from altiplano.link.transport import LINK_PATH, LinkEndpoint
@@ -30,10 +31,12 @@ from altiplano.master.api.proxy import PREFIX, AgentProxy
 from altiplano.master.api.scheduler import SchedulerApi
 from altiplano.master.settings import Settings
 from altiplano.master.shell import Shell
+from altiplano.model import durations
 from altiplano.pagekit.api import InProcess
 from altiplano.ports.clock import Clock
 from altiplano.ports.ids import Ids
 from altiplano.ports.log import Registry
+from altiplano.wire.codec import JSON
 from altiplano.wire.messages import master, mesos
 
 MASTER_PREFIX = "/master"
@@ -91,6 +94,12 @@ class Router:
         if path == "/teardown":
             await self._teardown(scope, receive, send)
             return
+        if path == "/weights" and scope["method"] == "PUT":
+            await self._put_weights(scope, receive, send)
+            return
+        if path == "/logging/toggle":
+            await _toggle_logging(scope, send)
+            return
         bare = path.removesuffix(".json")
         if self._legacy.serves(bare):
             await self._legacy(bare, scope, send)
@@ -111,6 +120,34 @@ class Router:
         teardown = master.CallTeardown(framework_id=mesos.FrameworkID(value=framework_id))
         status, text = await self._shell.operate(master.Call(type=master.CallType.TEARDOWN, teardown=teardown), None)
         await http.respond_text(send, status, text)
+
+    async def _put_weights(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        """The older form of UPDATE_WEIGHTS: a list of objects with role and weight."""
+        endpoint.require_ready(self._shell)
+        body = b'{"weight_infos":%b}' % (await http.read_body(scope, receive))
+        update = endpoint.decode(JSON, master.CallUpdateWeights, body, "a list of weights")
+        call = master.Call(type=master.CallType.UPDATE_WEIGHTS, update_weights=update)
+        status, text = await self._shell.operate(call, None)
+        await http.respond_text(send, status, text)
+
+
+async def _toggle_logging(scope: http.Scope, send: http.Send) -> None:
+    """`?level=&duration=` sets the logging level for a while; without a level it is shown."""
+    query = http.query(scope)
+    if "level" not in query:
+        await http.respond_text(send, 200, f"{verbosity.level}\n")
+        return
+    level = query["level"]
+    if "duration" not in query:
+        raise http.Refusal(400, "say for how long: ?level=1&duration=5mins")
+    try:
+        seconds = durations.parse_s(query["duration"])
+    except ValueError as error:
+        raise http.Refusal(400, f"?duration=: {error}") from error
+    problem = verbosity.set(int(level) if level.isdecimal() and len(level) < 4 else -1, seconds)
+    if problem is not None:
+        raise http.Refusal(400, problem)
+    await http.respond(send, 200)
 
 
 class Server:

@@ -255,6 +255,7 @@ class MasterState:
             excluded=config.excluded,
             gpus_apart=config.filter_gpus,
         )
+        self.weights = dict(config.weights)
         for role, weight in config.weights:
             self.allocator.shares.set_weight(role, weight)
 

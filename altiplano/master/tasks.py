@@ -39,7 +39,8 @@ def updated(out: Outcome, agent: Agent, message: link_messages.StatusUpdate) -> 
             )
         )
         out.note(_told(status, framework, agent), task_id, framework.id)
-        _publish(out, task, status)
+        if _is_news(task, status):
+            _publish(out, task, status)
     # A framework that is away hears of it later: the agent goes on telling.
     out.tell(framework, infos.update(status))
 
@@ -58,6 +59,17 @@ def _told(status: mesos.TaskStatus, framework: Framework, agent: Agent) -> str:
     if status.message:
         words += f": {status.message[:300]}"
     return words if framework.connected else f"{words} (the framework is away and will be told later)"
+
+
+def _is_news(task: Task, status: mesos.TaskStatus) -> bool:
+    """Whether operators are told: of a new state, or of a check; not of what an agent repeats."""
+    last = task.statuses[-1] if task.statuses else None
+    return (
+        last is None
+        or last.state is not status.state
+        or last.healthy != status.healthy
+        or last.check_status != status.check_status
+    )
 
 
 def _publish(out: Outcome, task: Task, status: mesos.TaskStatus) -> None:
@@ -131,6 +143,21 @@ def lose(
         out.note(f"{state.value}: {message}", task.id, framework.id, task.agent_id)
         _publish(out, task, status)
     out.holds(facts.TaskCompleted(framework_id=framework.id, task_id=task.id))
+
+
+def end_unreachable(out: Outcome, framework: Framework, task: Task, message: str) -> None:
+    """An operator says that the agent of an unreachable task will never return, and the task with it."""
+    status = infos.status_of(
+        task,
+        infos.lost_state(framework, State.GONE_BY_OPERATOR),
+        now=out.now,
+        message=message,
+        reason=infos.gone_reason(framework),
+    )
+    out.holds(facts.UnreachableEnded(framework_id=framework.id, task_id=task.id, status=status))
+    out.tell(framework, infos.update(status))
+    out.note(f"{status.state.value}: {message}", task.id, framework.id, task.agent_id)
+    _publish(out, task, status)
 
 
 def executor_said(out: Outcome, agent: Agent, message: link_messages.ExecutorMessage) -> None:
@@ -244,6 +271,15 @@ def apply_completed(state: MasterState, fact: facts.TaskCompleted) -> None:
     _complete(state, framework, framework.tasks[fact.task_id])
 
 
+def apply_unreachable_ended(state: MasterState, fact: facts.UnreachableEnded) -> None:
+    framework = state.frameworks[fact.framework_id]
+    task = framework.unreachable.pop(fact.task_id)
+    _remember(task, fact.status)
+    task.state = infos.MODEL_STATES[fact.status.state]
+    state.counts[f"tasks_{task.state.name.lower()}"] += 1
+    _keep_completed(state, framework, task)
+
+
 def apply_kill_asked(state: MasterState, fact: facts.KillAsked) -> None:
     task = state.frameworks[fact.framework_id].tasks[fact.task_id]
     task.kill_asked = True
@@ -288,6 +324,10 @@ def _complete(state: MasterState, framework: Framework, task: Task) -> None:
     _release(state, framework, task)
     del framework.tasks[task.id]
     del state.agents[task.agent_id].tasks[framework.id, task.id]
+    _keep_completed(state, framework, task)
+
+
+def _keep_completed(state: MasterState, framework: Framework, task: Task) -> None:
     if task.state is State.UNREACHABLE:
         ring, most = framework.unreachable, state.config.unreachable_tasks_max
     else:

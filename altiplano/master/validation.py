@@ -149,6 +149,21 @@ def update_problem(
     return framework_problem(config, info, suppressed)
 
 
+def weights_problem(config: Config, weights: Iterable[mesos.WeightInfo]) -> str | None:
+    """Why an operator cannot give roles these weights."""
+    for one in weights:
+        if one.role is None:
+            return "Invalid weight: it names no role"
+        problem = ids.role_problem(one.role)
+        if problem is not None:
+            return f"Invalid weight role '{one.role[:64]}': {problem}"
+        if not 0 < one.weight < math.inf:
+            return f"Invalid weight for role '{one.role}': {one.weight} is not a positive number"
+        if config.roles is not None and one.role not in config.roles:
+            return f"Role '{one.role}' is not present in the master's --roles"
+    return None
+
+
 # -- tasks
 
 

@@ -176,7 +176,7 @@ def get_roles(state: MasterState) -> master.ResponseGetRoles:
 def roles(state: MasterState) -> list[str]:
     """Roles that frameworks have or that have a weight, and `*`."""
     names = {role for framework in state.frameworks.values() for role in framework.roles}
-    return sorted({"*", *names, *(role for role, _ in state.config.weights)})
+    return sorted({"*", *names, *state.weights})
 
 
 def members_of(state: MasterState, role: str) -> list[Framework]:
@@ -211,7 +211,7 @@ def _role(state: MasterState, role: str) -> mesos.Role:
 
 def get_weights(state: MasterState) -> master.ResponseGetWeights:
     return master.ResponseGetWeights(
-        weight_infos=tuple(mesos.WeightInfo(role=role, weight=weight) for role, weight in state.config.weights)
+        weight_infos=tuple(mesos.WeightInfo(role=role, weight=weight) for role, weight in state.weights.items())
     )
 
 

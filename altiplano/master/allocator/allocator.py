@@ -104,6 +104,7 @@ class Allocator:
         self.runs = 0
         self.visits = 0
         self._offerable: dict[str, None] = {}
+        self._review: list[str] = []
         self._minimums = minimums
         self._excluded = excluded
         self._gpus_apart = gpus_apart
@@ -267,6 +268,15 @@ class Allocator:
     @property
     def wants_run(self) -> bool:
         return bool(self.marked) and not self.running
+
+    def review(self, count: int) -> None:
+        """Mark up to `count` agents that have something free, in turn, so that each is looked at now and then."""
+        if not self._review:
+            self._review = list(self._offerable)
+        for agent_id in self._review[:count]:
+            if agent_id in self._offerable:
+                self.marked[agent_id] = None
+        del self._review[:count]
 
     def begin(self, expired_s: float | None) -> None:
         """Begin a run over all that is marked; first drop the refusals that ended by `expired_s`."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import altiplano
 from altiplano.engine import http
+from altiplano.engine.verbosity import verbosity
 from altiplano.master import infos, metrics, settings, view
 from altiplano.master.api import endpoint
 from altiplano.master.shell import Shell
@@ -55,6 +56,9 @@ class OperatorApi:
                 type=kind.GET_VERSION,
                 get_version=master.ResponseGetVersion(version_info=mesos.VersionInfo(version=infos.MESOS_VERSION)),
             ),
+            Type.GET_LOGGING_LEVEL: lambda: Response(
+                type=kind.GET_LOGGING_LEVEL, get_logging_level=master.ResponseGetLoggingLevel(level=verbosity.level)
+            ),
             Type.GET_METRICS: lambda: Response(type=kind.GET_METRICS, get_metrics=self._metrics()),
             Type.GET_STATE: lambda: Response(type=kind.GET_STATE, get_state=view.get_state(state)),
             Type.GET_AGENTS: lambda: Response(type=kind.GET_AGENTS, get_agents=view.get_agents(state)),
@@ -83,6 +87,13 @@ class OperatorApi:
         codec = endpoint.answer_codec(scope)
         if call.type is Type.SUBSCRIBE:
             await endpoint.stream(self._shell, receive, send, self._shell.follow(codec))
+            return
+        if call.type is Type.SET_LOGGING_LEVEL and call.set_logging_level is not None:
+            wanted = call.set_logging_level
+            problem = verbosity.set(wanted.level, wanted.duration.nanoseconds / 1e9)
+            if problem is not None:
+                raise http.Refusal(400, problem)
+            await http.respond(send, 200)
             return
         read = self._reads.get(call.type)
         if read is None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from altiplano.link import messages as link_messages
-from altiplano.master import effects
+from altiplano.master import effects, events, offers
 from altiplano.master.state import Config
 from altiplano.model.tasks import State
 from altiplano.wire.messages import master, mesos
@@ -265,3 +265,112 @@ def test_an_agent_has_no_say_about_a_task_of_the_same_id_on_another_agent():
     assert pool.state.task(framework.id, task_id).state is State.RUNNING
     assert framework.updates(task_id)[-1].agent_id.value == other.id
     assert pool.state.agents[agent.id].used.scalar("cpus") == 2000
+
+
+def gone(pool: Pool, agent_id: str | None) -> int:
+    call = master.CallMarkAgentGone(agent_id=mesos.AgentID(value=agent_id or ""))
+    return pool.operator(type=master.CallType.MARK_AGENT_GONE, mark_agent_gone=call).status
+
+
+@pytest.mark.parametrize("aware", [True, False])
+def test_tasks_of_an_unreachable_agent_that_is_marked_gone_are_gone(aware: bool):
+    pool, agent, framework, task_id = with_task(*((Capability.PARTITION_AWARE,) if aware else ()))
+    agent.cut()
+    pool.run(100.0)
+    assert agent.id in pool.state.unreachable
+    assert gone(pool, agent.id) == 200
+    last = framework.updates(task_id)[-1]
+    expected = ("TASK_GONE_BY_OPERATOR", "REASON_AGENT_REMOVED_BY_OPERATOR") if aware else None
+    if expected is not None:
+        assert (last.state.value, last.reason.value if last.reason else "") == expected
+        assert pool.state.frameworks[framework.id or ""].completed[task_id].state is State.GONE_BY_OPERATOR
+    else:
+        assert last.state.value == "TASK_LOST", "a framework that knows no partitions was told before"
+    assert not pool.state.frameworks[framework.id or ""].unreachable
+    pool.core.check()
+
+
+@pytest.mark.parametrize("how", ["goodbye", "gone", "silence"])
+def test_operators_hear_of_every_end_of_an_agent(how: str):
+    pool, agent, _, _ = with_task()
+    pool.post(events.OperatorSubscribes(stream="follow", cause="follow"))
+    if how == "goodbye":
+        agent.say(link_messages.Goodbye(sentence="bye"))
+    elif how == "gone":
+        gone(pool, agent.id)
+    else:
+        agent.cut()
+        pool.run(100.0)
+    told = [effect.event for effect in pool.of(effects.Publish)]
+    removed = [event.agent_removed.agent_id.value for event in told if event.agent_removed is not None]
+    assert removed == [agent.id]
+
+
+def test_operators_hear_of_tasks_that_an_agent_brings_and_not_of_what_it_repeats():
+    pool, agent, framework, task_id = with_task()
+    agent.cut()
+    pool.run(100.0)
+    pool.post(events.OperatorSubscribes(stream="follow", cause="follow"))
+    agent.hello()
+    status = agent.update(framework.id or "", task_id, "TASK_RUNNING")
+    again = link_messages.StatusUpdate(framework_id=framework.id or "", status=status, latest_state="TASK_RUNNING")
+    agent.say(again)
+    told = [effect.event for effect in pool.of(effects.Publish)]
+    assert [event.task_added.task.task_id.value for event in told if event.task_added is not None] == [task_id]
+    assert sum(1 for event in told if event.task_updated is not None) == 1
+
+
+def test_an_agent_that_nobody_remembers_to_look_at_is_found_by_the_review():
+    pool = Pool()
+    pool.agent()
+    framework = pool.framework()
+    pool.run()
+    pool.agent()
+    pool.state.allocator.marked.clear()  # what a bug would forget
+    pool.state.allocator.due_s = None
+    pool.run(1.0)
+    assert len(framework.offers()) == 1
+    pool.run(offers.REVIEW_S)
+    assert len(framework.offers()) == 2
+
+
+def test_a_review_looks_at_a_bounded_number_of_agents_and_at_all_of_them_in_turn():
+    pool = Pool()
+    for _ in range(7):
+        pool.agent()
+    allocator = pool.state.allocator
+    pool.run()
+    seen = []
+    for _ in range(4):
+        allocator.marked.clear()
+        allocator.review(2)
+        seen.append(set(allocator.marked))
+    assert [len(one) for one in seen] == [2, 2, 2, 1]
+    assert set().union(*seen) == set(allocator.members)
+
+
+def test_weights_that_an_operator_sets_survive_the_restart():
+    pool = Pool(Config(weights=(("a", 2.0),)))
+    infos = (mesos.WeightInfo(role="b", weight=1.5),)
+    call = master.CallUpdateWeights(weight_infos=infos)
+    assert pool.operator(type=master.CallType.UPDATE_WEIGHTS, update_weights=call).status == 200
+    pool.restart()
+    assert pool.state.weights == {"a": 2.0, "b": 1.5}
+    assert pool.state.allocator.shares.weight("b") == 1.5
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        mesos.WeightInfo(weight=1.0),
+        mesos.WeightInfo(role="a//b", weight=1.0),
+        mesos.WeightInfo(role="a", weight=0.0),
+        mesos.WeightInfo(role="a", weight=float("inf")),
+        mesos.WeightInfo(role="a", weight=float("nan")),
+    ],
+)
+def test_weights_that_are_none_change_nothing(info: mesos.WeightInfo):
+    pool = Pool()
+    call = master.CallUpdateWeights(weight_infos=(mesos.WeightInfo(role="x", weight=3.0), info))
+    assert pool.operator(type=master.CallType.UPDATE_WEIGHTS, update_weights=call).status == 400
+    assert pool.state.weights == {}

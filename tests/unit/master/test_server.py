@@ -313,3 +313,24 @@ async def test_nobody_is_answered_before_the_master_is_in_office(tmp_path: pathl
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
     writer.close()
+
+
+async def test_weights_are_put_as_a_list(world: World):
+    put = await world.ask("PUT", "/weights", b'[{"role":"a","weight":1.5}]')
+    read = await world.ask("GET", "/weights")
+    assert (put.status, msgspec.json.decode(read.body)) == (200, [{"role": "a", "weight": 1.5}])
+    assert (await world.ask("PUT", "/weights", b'{"role":')).status == 400
+    assert (await world.ask("PUT", "/weights", b'[{"role":"a","weight":-1}]')).status == 400
+
+
+async def test_the_logging_level_is_toggled_for_a_while(world: World):
+    assert (await world.ask("GET", "/logging/toggle")).body == b"0\n"
+    assert (await world.ask("GET", "/logging/toggle?level=1")).status == 400
+    assert (await world.ask("GET", "/logging/toggle?level=9&duration=1mins")).status == 400
+    assert (await world.ask("GET", "/logging/toggle?level=1&duration=1mins")).status == 200
+    assert (await world.ask("GET", "/logging/toggle")).body == b"1\n"
+    level = mesos.DurationInfo(nanoseconds=0)
+    call = master.CallSetLoggingLevel(level=0, duration=level)
+    body = master.Call(type=master.CallType.SET_LOGGING_LEVEL, set_logging_level=call)
+    assert (await world.ask("POST", "/api/v1", body, content_type="application/json")).status == 200
+    assert (await world.ask("GET", "/logging/toggle")).body == b"0\n"
