@@ -14,6 +14,7 @@ FAILED = 1
 USAGE = 2
 NOT_FOUND = 3
 NO_MASTER = 4
+IN_USE = 5
 NOT_RUN = 125
 """`altiplano run`: the pool did not run the command; 128+n is signal n."""
 

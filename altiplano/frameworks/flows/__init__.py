@@ -9,5 +9,7 @@
 ``view``                    what people are shown, and why a rule waits
 ``transactions``            `FlowLog`, the log that an interrupted run goes on from
 ``contents``, ``datapath``, ``wrapper``  how files get to commands and back
+``opening``, ``files``, ``launching``, ``here``  workflow files to graphs, rules to files, tasks and LOCAL processes
+``shell``, ``api``          `FlowRun` carries out what the core decides; what it answers over HTTP
 ``pages``                   the web pages
 """

@@ -16,7 +16,7 @@ from altiplano.frameworks.flows import effects, events, facts, resume
 from altiplano.frameworks.flows.draft import Draft
 from altiplano.frameworks.flows.effects import What
 from altiplano.frameworks.flows.graph import NEST, Graph, RuleKey
-from altiplano.frameworks.flows.placement import Amount, Placed, place, shortage
+from altiplano.frameworks.flows.placement import LAUNCHES_MAX, Amount, Placed, place, shortage
 from altiplano.frameworks.flows.progress import ENDS, RuleState, Stamp
 from altiplano.frameworks.flows.state import ON_AGENTS, FlowState, cores_here
 from altiplano.frameworks.flows.workflow import Kind
@@ -51,6 +51,8 @@ class Options:
     retries: int = RETRIES_DEFAULT
     local_cores_milli: int = 1000
     """What LOCAL rules may use at one time of the manager's machine."""
+    jobs_max: int | None = None
+    """Rules on agents at one time; None for as many as the pool takes."""
     empty_fails: bool = False
     """An empty output counts as missing."""
     file_check: bool = True
@@ -85,7 +87,7 @@ class FlowCore:
         return min((at for at in times if at is not None), default=None)
 
     def decide(self, event: events.FlowEvent, now: Instant) -> Decision:
-        draft = Draft(self.state, now, event.cause)
+        draft = Draft(self.state, now, event.cause, self.options.jobs_max)
         match event:
             case events.Opened():
                 self._opened(event, draft)
@@ -200,7 +202,7 @@ class FlowCore:
     def _offers(self, event: events.OffersArrived, draft: Draft) -> None:
         for offer in event.offers:
             draft.say(facts.AgentSeen(agent_id=offer.agent_id, hostname=offer.hostname, free=offer.free))
-        placed = [] if self.state.abort else place(self.state.ready, event.offers)
+        placed = [] if self.state.abort else place(self.state.ready, event.offers, limit=self._launches_max())
         by_offer: dict[str, list[Placed]] = {}
         for one in placed:
             by_offer.setdefault(one.offer.offer_id, []).append(one)
@@ -210,6 +212,11 @@ class FlowCore:
         if unused:
             draft.do(effects.Decline(offer_ids=unused, refuse_s=DECLINE_S))
         draft.held_back = True
+
+    def _launches_max(self) -> int:
+        if self.options.jobs_max is None:
+            return LAUNCHES_MAX
+        return min(LAUNCHES_MAX, max(0, self.options.jobs_max - len(self.state.by_task)))
 
     def _task(self, event: events.TaskChanged, draft: Draft) -> None:
         key = self.state.by_task.get(event.task_id)

@@ -24,13 +24,16 @@ EXIT_INTERRUPTED = 130
 
 
 class Draft:
-    def __init__(self, state: FlowState, now: Instant, cause: str) -> None:
+    def __init__(self, state: FlowState, now: Instant, cause: str, jobs_max: int | None = None) -> None:
         self.state = state
         self.now = now
         self.cause = cause
         self.held_back = False
         """Offers were declined or used in part, so some are kept from us."""
         self.aborting = state.abort is not None
+        self._jobs_max = jobs_max
+        self._off_agents: set[str] = set()
+        """Tasks whose rule is on an agent no more."""
         self._facts: list[Fact] = []
         self._effects: list[Effect] = []
         self._ended: dict[RuleKey, RuleState] = {}
@@ -64,6 +67,7 @@ class Draft:
 
     def reset(self, key: RuleKey, why: str) -> None:
         self._fresh[key] = None
+        self._leave_agent(key)
         self.say(facts.RuleReset(key=key, why=why))
         self.do(effects.Report(what=What.RESET, key=key, sentence=why))
 
@@ -119,10 +123,12 @@ class Draft:
     # Ends of tries and rules.
 
     def check_outputs(self, key: RuleKey) -> None:
+        self._leave_agent(key)
         self.say(facts.RuleEndedWell(key=key, wall_s=self.now.wall_s, cause=self.cause))
         self.do(effects.CheckOutputs(key=key, tries=self.progress(key).tries, cause=self.cause))
 
     def retry(self, key: RuleKey, why: str, *, counted: bool) -> None:
+        self._leave_agent(key)
         self.say(facts.RuleRetried(key=key, why=why, counted=counted, wall_s=self.now.wall_s, cause=self.cause))
         self.do(effects.Report(what=What.RETRIED, key=key, sentence=why))
         self.do(effects.Prepare(key=key, cause=self.cause))
@@ -155,6 +161,7 @@ class Draft:
         if self.node(key).rule.kind is Kind.NESTED:
             for inside in set(self.state.within(key)).intersection(self.state.homeless()):
                 self.reset(inside, "the rule it was nested in has failed")
+        self._leave_agent(key)
         self.say(facts.RuleFailed(key=key, why=why, wall_s=self.now.wall_s, cause=self.cause))
         self.do(effects.Report(what=What.FAILED, key=key, sentence=why))
         self._ended[key] = RuleState.FAILED
@@ -179,8 +186,14 @@ class Draft:
         progress = self.progress(key)
         if progress.state is RuleState.READY and self.node(key).rule.kind is Kind.REMOTE:
             self._ready_less += 1
+        self._leave_agent(key)
         self.say(facts.RuleAborted(key=key))
         self._ended[key] = RuleState.ABORTED
+
+    def _leave_agent(self, key: RuleKey) -> None:
+        task_id = self.progress(key).task_id
+        if self.state.by_task.get(task_id) == key:
+            self._off_agents.add(task_id)
 
     # Ends of nested workflows.
 
@@ -260,13 +273,19 @@ class Draft:
         self.say(facts.RunEnded(exit_code=code, wall_s=self.now.wall_s))
         self.do(effects.Finish(exit_code=code, sentence=sentence))
 
+    def _has_room(self) -> bool:
+        """Whether one more rule may go to an agent."""
+        on_agents = len(self.state.by_task) - len(self._off_agents) + self._launches
+        return self._jobs_max is None or on_agents < self._jobs_max
+
     def _settle_offers(self) -> None:
-        """Ask for offers while rules wait for an agent, and only then."""
+        """Ask for offers while rules wait for an agent and one more may run, and only then."""
         state = self.state
         if any(isinstance(effect, effects.Finish) for effect in self._effects[-1:]):
             return
         held_back = state.held_back or self.held_back
-        wanted = state.ready_count + self._ready_more - self._ready_less > 0 and not self.aborting
+        waiting = state.ready_count + self._ready_more - self._ready_less > 0
+        wanted = waiting and self._has_room() and not self.aborting
         if wanted and (not state.offers_wanted or (held_back and self._ready_more)):
             self.do(effects.Revive())
             held_back = False

@@ -79,8 +79,10 @@ def amount_of(needs: Needs) -> Amount:
     )
 
 
-def place(waiting: Mapping[Amount, Iterable[RuleKey]], offers: Sequence[Offer]) -> list[Placed]:
-    """Rules on offers: the biggest rules first, each on the first offer that still holds it.
+def place(
+    waiting: Mapping[Amount, Iterable[RuleKey]], offers: Sequence[Offer], *, limit: int = LAUNCHES_MAX
+) -> list[Placed]:
+    """Rules on offers: the biggest rules first, each on the first offer that still holds it, `limit` at most.
 
     Rules of one amount keep their order.  Once an amount fits nowhere its other rules are not tried.
     """
@@ -91,7 +93,7 @@ def place(waiting: Mapping[Amount, Iterable[RuleKey]], offers: Sequence[Offer]) 
         for key in waiting[amount]:
             while first < len(offers) and not amount.fits_in(free[first]):
                 first += 1
-            if first == len(offers) or len(placed) == LAUNCHES_MAX:
+            if first == len(offers) or len(placed) == limit:
                 break
             free[first] = free[first] - amount
             placed.append(Placed(key=key, offer=offers[first], amount=amount))

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from altiplano.engine.records import unpack
 from altiplano.ports.log import RECORD_BYTES_MAX, LogFailed, LogInUse, LogMismatch
 
 SUFFIX = ".altiplanolog"
@@ -25,6 +26,36 @@ BATCH_BYTES_MAX = 8 * 1024 * 1024
 
 _Transaction = tuple[int, bytes]
 """The position of its last record, and its line."""
+
+
+def holder(path: Path) -> int | None:
+    """The process that has a log locked; None if nobody has, 0 if it cannot be told who."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        status = os.fstat(fd)
+        return _locked_by(os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
+    finally:
+        os.close(fd)
+
+
+def _locked_by(major: int, minor: int, inode: int) -> int:
+    """The pid that the kernel names for a lock, 0 where it names none: another machine, another namespace."""
+    try:
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return 0
+    for line in lines:
+        # "1: FLOCK ADVISORY WRITE 1234 08:01:5678 0 EOF"
+        match line.split():
+            case [_, "FLOCK", _, _, pid, place, *_] if place == f"{major:02x}:{minor:02x}:{inode}":
+                return max(0, int(pid))
+    return 0
 
 
 def log_path(workflow_file: str) -> Path:
@@ -193,7 +224,7 @@ class FlowLog:
             if position >= upto:
                 break
             position, at = position + len(records), end
-        facts = snapshot.split(b"\n")
+        facts = list(unpack(snapshot))
         beside = self.path.with_name(self.path.name + ".new")
         new = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         fcntl.flock(new, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -216,7 +247,11 @@ def _open_locked(path: Path) -> int:
                 return fd
         except BlockingIOError as error:
             os.close(fd)
-            raise LogInUse(f"another run of this workflow goes on: it holds {path}") from error
+            pid = holder(path)
+            who = f" (process {pid})" if pid else ""
+            raise LogInUse(
+                f"another run of this workflow goes on{who}: it holds {path}. Wait for it, or end it with Ctrl-C"
+            ) from error
         except FileNotFoundError:
             pass
         os.close(fd)

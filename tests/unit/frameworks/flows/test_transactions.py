@@ -87,7 +87,7 @@ async def test_a_snapshot_takes_the_place_of_what_it_sums_up(path: Path) -> None
     log.append([b"a"])
     log.append([b"b"])
     await log.wait(2)
-    log.compact(b"s1\ns2\ns3", 2)
+    log.compact(b"2:s12:s22:s3", 2)
     assert log.append([b"c"]) == 3
     await log.close()
     log = FlowLog(path)
