@@ -118,6 +118,8 @@ class Scheduler:
         self.tasks: dict[str, str | None] = dict(tasks or {})
         """Tasks that have not ended as far as the framework knows, and their agents."""
         self.suppressed_roles: set[str] = set(suppressed_roles)
+        self._asked_suppressed: frozenset[str] = frozenset()
+        """Roles that the last SUBSCRIBE named as suppressed."""
         self._constraints = constraints
         self._masters = tuple(master_urls)
         self._at = 0
@@ -362,6 +364,7 @@ class Scheduler:
     def _open(self, now: Instant) -> list[Act]:
         self._step(Phase.OPENING)
         self._deadline = now.mono_s + OPEN_S_MAX
+        self._asked_suppressed = frozenset(self.suppressed_roles)
         call = scheduler.Call(
             type=scheduler.CallType.SUBSCRIBE,
             framework_id=self.info.id,
@@ -392,6 +395,7 @@ class Scheduler:
         acts: list[Act] = [Tell(event=told)]
         if self._leaving:
             return [*acts, *self._send(scheduler.CallType.TEARDOWN), *self._finish(None)]
+        acts += self._settle_suppressed()
         for kill in self._kills.values():
             acts += self._kill(kill)
         if known_before:
@@ -399,6 +403,17 @@ class Scheduler:
             self._unanswered = dict(self.tasks)
             self._ask_again = RECONCILE_AGAIN
             acts += self._ask(now, 0.5)
+        return acts
+
+    def _settle_suppressed(self) -> list[Act]:
+        """Say what the framework changed its mind about while the SUBSCRIBE was on its way."""
+        acts: list[Act] = []
+        if wanted := self._asked_suppressed - self.suppressed_roles:
+            revive = scheduler.CallRevive(roles=tuple(sorted(wanted)))
+            acts += self._send(scheduler.CallType.REVIVE, revive=revive)
+        if unwanted := self.suppressed_roles - self._asked_suppressed:
+            suppress = scheduler.CallSuppress(roles=tuple(sorted(unwanted)))
+            acts += self._send(scheduler.CallType.SUPPRESS, suppress=suppress)
         return acts
 
     def _ask(self, now: Instant, fraction: float) -> list[Act]:
