@@ -78,7 +78,8 @@ def show(framework_id: str, master: str | None, token_file: str | None, as_json:
 @click.argument("framework_id", metavar="FRAMEWORK")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pool_options
-def teardown(framework_id: str, yes: bool, master: str | None, token_file: str | None) -> None:
+@json_option
+def teardown(framework_id: str, yes: bool, master: str | None, token_file: str | None, as_json: bool) -> None:
     """Remove a framework: all its tasks are killed, and its id is used up."""
 
     async def removed(operator: Operator) -> str:
@@ -88,7 +89,11 @@ def teardown(framework_id: str, yes: bool, master: str | None, token_file: str |
         await operator.teardown(row.id)
         return row.id
 
-    click.echo(f"framework {ask(place(master, token_file), removed)} is removed")
+    gone = ask(place(master, token_file), removed)
+    if as_json:
+        output.print_json({"framework_id": gone, "removed": True})
+    else:
+        click.echo(f"framework {gone} is removed")
 
 
 async def _rows(operator: Operator) -> list[FrameworkRow]:

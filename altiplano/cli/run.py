@@ -31,7 +31,7 @@ BYTES_AT_ONCE_MAX = 1024 * 1024
 
 
 @click.command(
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    context_settings={"allow_interspersed_args": False},
     epilog="Examples: altiplano run -- echo hello;  altiplano run --cpus 4 --mem 2048 'make -j4 | tail'.  Exit codes: "
     "those of the command; 128+n if signal n ended it, 126 and 127 as a shell's; 125 if the pool could not run it.",
 )

@@ -101,7 +101,8 @@ def logs(
 @task.command(epilog="Example: altiplano task kill run-3f2a")
 @click.argument("task_id", metavar="TASK")
 @pool_options
-def kill(task_id: str, master: str | None, token_file: str | None) -> None:
+@json_option
+def kill(task_id: str, master: str | None, token_file: str | None, as_json: bool) -> None:
     """Ask a task to end (SIGTERM, later SIGKILL).  Its framework sees it as killed."""
 
     async def killed(operator: Operator) -> str:
@@ -113,7 +114,11 @@ def kill(task_id: str, master: str | None, token_file: str | None) -> None:
         await operator.kill_container(row.agent_id, row.container_id)
         return row.id
 
-    click.echo(f"task {ask(place(master, token_file), killed)} is asked to end")
+    asked = ask(place(master, token_file), killed)
+    if as_json:
+        output.print_json({"task_id": asked, "asked_to_end": True})
+    else:
+        click.echo(f"task {asked} is asked to end")
 
 
 @task.command("why", epilog="Example: altiplano task why run-3f2a")

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from altiplano.cli import output
 from altiplano.cli.failures import FAILED, NOT_FOUND, USAGE, Failure
+from altiplano.cli.options import json_option
 from altiplano.cli.settings import Found
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ PORT_MAX = 65_533
 @click.option("--attributes", metavar="TEXT", help="Facts about the machine, such as rack:r1, to choose it by.")
 @click.option("--isolation", metavar="TEXT", help="How tasks are kept apart: posix or cgroups.")
 @click.option("--detach", is_flag=True, help="Return when the pool works; 'altiplano down' ends it.")
+@json_option
 @click.option("--ready-fd", type=int, hidden=True, help="Descriptor to write to when the pool works.")
 def up(
     work_dir: str | None,
@@ -53,6 +56,7 @@ def up(
     attributes: str | None,
     isolation: str | None,
     detach: bool,
+    as_json: bool,
     ready_fd: int | None,
 ) -> int:
     """A whole pool on this machine: master, agent and frameworks, until Ctrl-C."""
@@ -63,7 +67,7 @@ def up(
     directory = PoolDirectory(_directory(work_dir))
     directory.prepare()
     if detach:
-        return _detach(directory)
+        return _detach(directory, as_json)
     directory.lock()
     plan = Plan(
         directory=directory,
@@ -74,13 +78,15 @@ def up(
         attributes=attributes,
         isolation=isolation,
         ready_fd=ready_fd,
+        as_json=as_json,
     )
     return run(plan)
 
 
 @click.command(epilog="Example: altiplano down --work-dir /tmp/pool")
 @click.option("--work-dir", envvar="ALTIPLANO_WORK_DIR", metavar="DIR", help="Directory of the pool's state.")
-def down(work_dir: str | None) -> None:
+@json_option
+def down(work_dir: str | None, as_json: bool) -> None:
     """End the pool of this machine, tasks included."""
     from altiplano.cli.pool_dir import PoolDirectory, start_ticks
     from altiplano.sdk import credentials
@@ -106,7 +112,10 @@ def down(work_dir: str | None) -> None:
         if time.monotonic() > end:
             raise Failure(f"the pool has not ended after {DOWN_S_MAX:g} s; its log is in {directory.path}/log")
         time.sleep(LOOK_AGAIN_S)
-    click.echo(f"the pool in {directory.path} has ended")
+    if as_json:
+        output.print_json({"work_dir": str(directory.path), "ended": True})
+    else:
+        click.echo(f"the pool in {directory.path} has ended")
 
 
 def _directory(work_dir: str | None) -> Path:
@@ -132,7 +141,7 @@ def _check_address(ip: str, no_auth: bool) -> None:
         )
 
 
-def _detach(directory: PoolDirectory) -> int:
+def _detach(directory: PoolDirectory, as_json: bool) -> int:
     """Start ourselves again in a session of its own, and wait until the pool works."""
     from altiplano.sdk import credentials
 
@@ -140,19 +149,19 @@ def _detach(directory: PoolDirectory) -> int:
         directory.lock()
     reading, writing = os.pipe()
     arguments = [argument for argument in sys.argv[1:] if argument != "--detach"]
-    output = directory.open_log("up")
+    said_to = directory.open_log("up")
     environment = {name: value for name, value in os.environ.items() if name != "ALTIPLANO_UP_DETACH"}
     subprocess.Popen(
         [sys.executable, "-m", "altiplano.cli.main", *arguments, "--ready-fd", str(writing)],
         stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
+        stdout=said_to,
+        stderr=said_to,
         start_new_session=True,
         pass_fds=(writing,),
         env=environment,
     )
     os.close(writing)
-    os.close(output)
+    os.close(said_to)
     said = _read_to_end(reading)
     if said != b"ready\n":
         log = directory.path / "log" / "up.log"
@@ -163,7 +172,7 @@ def _detach(directory: PoolDirectory) -> int:
         from altiplano.cli.up_shell import greeting
 
         token = directory.token() if record.token else None
-        click.echo(greeting(record.master, token, directory.path))
+        click.echo(greeting(record.master, token, directory.path, as_json=as_json))
     return 0
 
 

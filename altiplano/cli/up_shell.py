@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -37,6 +38,7 @@ class Plan:
     attributes: str | None = None
     isolation: str | None = None
     ready_fd: int | None = None
+    as_json: bool = False
 
     def address(self, name: str) -> str:
         host = f"[{self.ip}]" if ":" in self.ip else self.ip
@@ -76,9 +78,11 @@ def run(plan: Plan) -> int:
     return asyncio.run(Shell(plan).run())
 
 
-def greeting(address: str, token: str | None, directory: Path) -> str:
+def greeting(address: str, token: str | None, directory: Path, *, as_json: bool) -> str:
     """What a user needs to know of a pool that works."""
     page = f"http://{address}/" if token is None else f"http://{address}/login?token={token}"
+    if as_json:
+        return json.dumps({"page": page, "master": address, "work_dir": str(directory)})
     lines = [f"the pool works: {page}", f"state and logs are in {directory}", "try: altiplano run -- echo hello"]
     if os.geteuid() != 0:
         lines.append("not root: tasks run as you, and nothing limits their processors and memory")
@@ -159,7 +163,7 @@ class Shell:
 
     def _announce(self) -> None:
         plan = self._plan
-        click.echo(greeting(plan.asked_at("master"), plan.token, plan.directory.path))
+        click.echo(greeting(plan.asked_at("master"), plan.token, plan.directory.path, as_json=plan.as_json))
         sys.stdout.flush()
         if plan.ready_fd is not None:
             os.write(plan.ready_fd, b"ready\n")
