@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import Counter, deque
-from collections.abc import AsyncIterator
+from collections import Counter
 
 import structlog
 
@@ -17,6 +16,7 @@ from altiplano.engine.journal import Journal
 from altiplano.engine.loop import Engine
 from altiplano.engine.recorder import Recorder
 from altiplano.engine.records import FactCodec
+from altiplano.engine.streams import EventStream
 from altiplano.kit import crash, recordio
 from altiplano.link import messages as link_messages
 from altiplano.link.session import Arrival
@@ -30,14 +30,8 @@ from altiplano.ports.log import Registry
 from altiplano.wire.codec import Codec
 from altiplano.wire.messages import master, mesos, scheduler
 
-STREAM_BYTES_MAX = 64 * 1024 * 1024
-"""What may wait in one stream; a subscriber that lets more pile up is not reading and is cut off."""
-
 OFFERS_BYTES_MAX = 3 * 1024 * 1024
 """Offers beyond this go out as several events: Go clients refuse records above 4 MiB."""
-
-WRITE_BYTES = 256 * 1024
-"""Records are handed to the connection in pieces of about this size."""
 
 POINTS = (
     "registry_read",
@@ -78,54 +72,6 @@ _SENT_AT = {
 }
 
 log = structlog.get_logger("altiplano.master")
-
-
-class EventStream:
-    """Records on their way to one subscriber."""
-
-    def __init__(self, name: str, codec: Codec) -> None:
-        self.name = name
-        self.codec = codec
-        self.closed = False
-        self.cut_because: str | None = None
-        self._parts: deque[bytes] = deque()
-        self._size = 0
-        self._ring = asyncio.Event()
-
-    def put(self, record: bytes) -> bool:
-        """Queue a record; False if the subscriber is too far behind, and cut off for it."""
-        if self.closed:
-            return True
-        if self._size + len(record) > STREAM_BYTES_MAX:
-            self.cut_because = (
-                f"{self._size} bytes wait for this subscriber, which reads too slowly; the most is {STREAM_BYTES_MAX}"
-            )
-            self._parts.clear()
-            self.close()
-            return False
-        self._parts.append(record)
-        self._size += len(record)
-        self._ring.set()
-        return True
-
-    def close(self) -> None:
-        """No more records; those that wait still leave."""
-        self.closed = True
-        self._ring.set()
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The bytes of the stream as they come, until it is closed."""
-        while True:
-            while self._parts:
-                piece = bytearray()
-                while self._parts and len(piece) < WRITE_BYTES:
-                    piece += self._parts.popleft()
-                self._size -= len(piece)
-                yield bytes(piece)
-            if self.closed:
-                return
-            self._ring.clear()
-            await self._ring.wait()
 
 
 class Shell:

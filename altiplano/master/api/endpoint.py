@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TypeVar
 
-from altiplano.engine import http
-from altiplano.master.shell import EventStream, Shell
+from altiplano.engine import http, streams
+from altiplano.engine.streams import EventStream
+from altiplano.master.shell import Shell
 from altiplano.wire.codec import CODECS, JSON, PROTOBUF, Codec
 from altiplano.wire.errors import WireError
 from altiplano.wire.messages.fields import Message
@@ -70,27 +70,9 @@ async def respond_message(scope: http.Scope, send: http.Send, codec: Codec, mess
 async def stream(
     shell: Shell, receive: http.Receive, send: http.Send, subscribed: EventStream, *, headers: http.Headers = ()
 ) -> None:
-    """Carry a stream until either side ends it.  The head leaves at once: clients wait for it."""
-    head = [(b"content-type", subscribed.codec.media_type.encode()), *headers]
-    reason = "the subscriber closed the connection"
-    listener = asyncio.create_task(_until_disconnect(receive, subscribed))
+    """Carry a stream until either side ends it, and tell the core."""
+    reason = "the stream was given up"
     try:
-        await send({"type": "http.response.start", "status": 200, "headers": head})
-        # An empty piece makes the server send the head now.
-        await send({"type": "http.response.body", "body": b"", "more_body": True})
-        async for chunk in subscribed.chunks():
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        if not listener.done():
-            await send({"type": "http.response.body", "body": b""})
-    except OSError as error:
-        reason = f"the connection broke: {error}"
+        reason = await streams.carry(subscribed, receive, send, headers=headers)
     finally:
-        listener.cancel()
-        await asyncio.gather(listener, return_exceptions=True)
         shell.left(subscribed, reason)
-
-
-async def _until_disconnect(receive: http.Receive, subscribed: EventStream) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    subscribed.close()

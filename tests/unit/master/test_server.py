@@ -13,12 +13,12 @@ import msgspec
 import pytest
 
 from altiplano.adapters.system import SystemClock
-from altiplano.engine import http
+from altiplano.engine import http, streams
 from altiplano.kit import recordio
 from altiplano.master import shell as shells
 from altiplano.master.server import Router, Server
 from altiplano.master.settings import Settings
-from altiplano.master.shell import EventStream, Shell
+from altiplano.master.shell import Shell
 from altiplano.master.state import Config
 from altiplano.testing.ids import SeededIds
 from altiplano.testing.log import MemoryDisk, MemoryRegistry
@@ -244,8 +244,8 @@ async def test_teardown_takes_the_older_form(world: World):
 
 
 async def test_a_subscriber_that_does_not_read_is_cut_off_with_a_reason(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(shells, "STREAM_BYTES_MAX", 100)
-    stream = EventStream("s", JSON)
+    monkeypatch.setattr(streams, "STREAM_BYTES_MAX", 100)
+    stream = streams.EventStream("s", JSON)
     assert stream.put(b"x" * 90)
     assert not stream.put(b"x" * 20)
     assert "reads too slowly" in (stream.cut_because or "")

@@ -1,0 +1,91 @@
+"""Endless answers: events of a core on their way to one subscriber, as records in the form it chose."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+
+from altiplano.engine import http
+from altiplano.wire.codec import Codec
+
+STREAM_BYTES_MAX = 64 * 1024 * 1024
+"""What may wait in one stream; a subscriber that lets more pile up is not reading and is cut off."""
+
+WRITE_BYTES = 256 * 1024
+"""Records are handed to the connection in pieces of about this size."""
+
+
+class EventStream:
+    """Records on their way to one subscriber."""
+
+    def __init__(self, name: str, codec: Codec) -> None:
+        self.name = name
+        self.codec = codec
+        self.closed = False
+        self.cut_because: str | None = None
+        self._parts: deque[bytes] = deque()
+        self._size = 0
+        self._ring = asyncio.Event()
+
+    def put(self, record: bytes) -> bool:
+        """Queue a record; False if the subscriber is too far behind, and cut off for it."""
+        if self.closed:
+            return True
+        if self._size + len(record) > STREAM_BYTES_MAX:
+            self.cut_because = (
+                f"{self._size} bytes wait for this subscriber, which reads too slowly; the most is {STREAM_BYTES_MAX}"
+            )
+            self._parts.clear()
+            self.close()
+            return False
+        self._parts.append(record)
+        self._size += len(record)
+        self._ring.set()
+        return True
+
+    def close(self) -> None:
+        """No more records; those that wait still leave."""
+        self.closed = True
+        self._ring.set()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The bytes of the stream as they come, until it is closed."""
+        while True:
+            while self._parts:
+                piece = bytearray()
+                while self._parts and len(piece) < WRITE_BYTES:
+                    piece += self._parts.popleft()
+                self._size -= len(piece)
+                yield bytes(piece)
+            if self.closed:
+                return
+            self._ring.clear()
+            await self._ring.wait()
+
+
+async def carry(stream: EventStream, receive: http.Receive, send: http.Send, *, headers: http.Headers = ()) -> str:
+    """Carry a stream until either side ends it; returns why.  The head leaves at once: clients wait for it."""
+    head = [(b"content-type", stream.codec.media_type.encode()), *headers]
+    reason = "the subscriber closed the connection"
+    listener = asyncio.create_task(_until_disconnect(receive, stream))
+    try:
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        # An empty piece makes the server send the head now.
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        async for chunk in stream.chunks():
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if not listener.done():
+            await send({"type": "http.response.body", "body": b""})
+    except OSError as error:
+        reason = f"the connection broke: {error}"
+    finally:
+        listener.cancel()
+        await asyncio.gather(listener, return_exceptions=True)
+    return reason
+
+
+async def _until_disconnect(receive: http.Receive, stream: EventStream) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    stream.close()
