@@ -31,7 +31,7 @@ def explain(needs: Amounts, agents: Sequence[AgentRow], frameworks: Sequence[Fra
         )
     best = max(fitting, key=lambda agent: _left(agent).cpus)
     holders = sorted((f for f in frameworks if f.used.cpus > 0), key=lambda f: -f.used.cpus)[:HOLDERS_MAX]
-    held = ", ".join(f"{f.name} holds {f.used.cpus:g} cpus" for f in holders)
+    held = ", ".join(f"{f.name} holds {f.used.cpus:.10g} cpus" for f in holders)
     return (
         f"{_machines(len(fitting))} would be large enough but busy: the task needs {_amounts(needs, needs)}, and the "
         f"most that is free is {_amounts(needs, _left(best))} on {best.hostname}" + (f"; {held}" if held else "")
@@ -58,5 +58,5 @@ def _short(needs: Amounts, have: Amounts) -> list[str]:
 
 def _amounts(needs: Amounts, have: Amounts) -> str:
     """The amounts of what is needed at all."""
-    parts = [f"{getattr(have, name):g} {words}" for name, words in _NAMES if getattr(needs, name) > 0]
+    parts = [f"{getattr(have, name):.10g} {words}" for name, words in _NAMES if getattr(needs, name) > 0]
     return " and ".join(parts) or "nothing"

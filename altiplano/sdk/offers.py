@@ -78,15 +78,15 @@ class Offer:
     def describe(self) -> str:
         """The amounts that are left, in words."""
         ports = sum(end - begin + 1 for begin, end in self.ports)
-        parts = [f"{self.cpus:g} cpus", f"{self.mem:g} MB of memory", f"{self.disk:g} MB of disk", f"{ports} ports"]
-        return ", ".join(parts + ([f"{self.gpus:g} gpus"] if self.gpus else []))
+        parts = [f"{self.cpus:.10g} cpus", f"{self.mem:.10g} MB of memory", f"{self.disk:.10g} MB of disk", f"{ports} ports"]
+        return ", ".join(parts + ([f"{self.gpus:.10g} gpus"] if self.gpus else []))
 
     def lacks(self, task: Task) -> str | None:
         """What the task needs and the offer has not, as a sentence with numbers; None if it fits."""
         have = {"cpus": self.cpus, "mem": self.mem, "disk": self.disk, "gpus": self.gpus}
         have["ports"] = float(sum(end - begin + 1 for begin, end in self.ports))
         short = [
-            f"{need:g} {name} where {have[name]:g} are left"
+            f"{need:.10g} {name} where {have[name]:.10g} are left"
             for name, need in task.needs.items()
             if _milli(need) > _milli(have[name])
         ]
