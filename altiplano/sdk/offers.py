@@ -78,7 +78,12 @@ class Offer:
     def describe(self) -> str:
         """The amounts that are left, in words."""
         ports = sum(end - begin + 1 for begin, end in self.ports)
-        parts = [f"{self.cpus:.10g} cpus", f"{self.mem:.10g} MB of memory", f"{self.disk:.10g} MB of disk", f"{ports} ports"]
+        parts = [
+            f"{self.cpus:.10g} cpus",
+            f"{self.mem:.10g} MB of memory",
+            f"{self.disk:.10g} MB of disk",
+            f"{ports} ports",
+        ]
         return ", ".join(parts + ([f"{self.gpus:.10g} gpus"] if self.gpus else []))
 
     def lacks(self, task: Task) -> str | None:
