@@ -33,6 +33,9 @@ WINDOW_S = 130.0
 
 UNTIL_KILLED_S = 1_000_000
 
+AWAY_S_MAX = 300.0
+"""A task that is out of reach for so long is tried again elsewhere: its agent may never return by that id."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -53,6 +56,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     kill: bool = False
     uuids: tuple[str, ...] = ()
     """Updates that were taken."""
+
+    @property
+    def away(self) -> bool:
+        return self.state == State.UNREACHABLE.value
 
     @property
     def ended(self) -> bool:
@@ -78,11 +85,13 @@ class Batch:
         return job.cpus, job.mem
 
     def was_killed(self, cluster: Cluster, framework: str, task_id: str) -> bool:
-        return entries(cluster.tables[framework].entries)[task_id].kill
+        entry = entries(cluster.tables[framework].entries).get(task_id)
+        return entry is not None and entry.kill
 
     def has_kept(self, cluster: Cluster, task_id: str, uuid: bytes) -> bool:
         kept = cluster.tables[task_id.partition(".")[0]].entries
-        return uuid.hex() in entries(kept)[task_id].uuids
+        entry = entries(kept).get(task_id)
+        return entry is not None and uuid.hex() in entry.uuids
 
     def missing(self, cluster: Cluster) -> list[str]:
         found = []
@@ -90,7 +99,11 @@ class Batch:
             known = entries(cluster.tables[name].entries)
             done = {entry.job for entry in known.values() if State(entry.state) in OWN_ENDS}
             found += [f"job {job.name} has not come to an end" for job in jobs if job.name not in done]
-            found += [f"task {task} is still {entry.state}" for task, entry in known.items() if not entry.ended]
+            found += [
+                f"task {task} is still {entry.state}"
+                for task, entry in known.items()
+                if not entry.ended and not (entry.away and entry.job in done)
+            ]
         return found
 
 
@@ -103,6 +116,7 @@ class BatchFramework:
         self._store = store
         self._entries: dict[str, Entry] = {}
         self._runs_since: dict[str, float] = {}
+        self._away_since: dict[str, float] = {}
         self._registered = False
         self._suppressed = False
 
@@ -111,6 +125,7 @@ class BatchFramework:
         self._entries = entries({key: (value, 0) for key, value in (await self._store.list("task/")).items()})
         self._registered = stored_id is not None
         now_s = asyncio.get_running_loop().time()
+        self._away_since = {task: now_s for task, entry in self._entries.items() if entry.away}
         self._runs_since = {task: now_s for task, entry in self._entries.items() if entry.state == State.RUNNING.value}
         info = mesos.FrameworkInfo(
             user="root",
@@ -178,6 +193,8 @@ class BatchFramework:
             entry = msgspec.structs.replace(entry, uuids=(*entry.uuids, status.uuid.hex()))
         if not entry.ended and state is not State.UNKNOWN:
             entry = msgspec.structs.replace(entry, state=state.value)
+            if state is State.UNREACHABLE:
+                self._away_since.setdefault(task_id, asyncio.get_running_loop().time())
             if state is State.RUNNING:
                 self._runs_since.setdefault(task_id, asyncio.get_running_loop().time())
         await self._write(task_id, entry)
@@ -186,7 +203,11 @@ class BatchFramework:
     def _pending(self) -> list[Job]:
         """Jobs that have arrived and have no task that runs or came to an end of its own."""
         now_s = asyncio.get_running_loop().time()
-        busy = {entry.job for entry in self._entries.values() if not entry.ended or State(entry.state) in OWN_ENDS}
+        busy = set()
+        for task, entry in self._entries.items():
+            given_up = entry.away and now_s - self._away_since[task] > AWAY_S_MAX
+            if State(entry.state) in OWN_ENDS or not (entry.ended or given_up):
+                busy.add(entry.job)
         return [job for job in self._jobs if job.at_s <= now_s and job.name not in busy]
 
     def _kill(self, task: str) -> calls.Kill:
