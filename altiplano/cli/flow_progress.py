@@ -31,7 +31,7 @@ WHY_AFTER_S = 4.0
 """Rules that have waited this long for an agent say why."""
 
 WHY_AGAIN_S = 30.0
-"""Without a terminal, the same reason is repeated after this time."""
+"""Without a terminal, the same reason is repeated after this time if nothing runs."""
 
 TAIL_LINES_MAX = 20
 REASONS_SHOWN_MAX = 3
@@ -168,7 +168,9 @@ class Progress:
             self._shown = text
             self._say(f"{span(now - self._began)}: {text} of {len(state.nodes)} rules")
         for sentence, number in self._reasons(state)[:1]:
-            if sentence != self._reason or now - self._reason_at > WHY_AGAIN_S:
+            # While rules of ours run, the others wait for them, which need not be said twice.
+            again = now - self._reason_at > WHY_AGAIN_S and not dict(counts)["running"]
+            if sentence != self._reason or again:
                 self._reason, self._reason_at = sentence, now
                 self._say(f"waiting: {_rules(number)}: {sentence}")
 
