@@ -12,22 +12,24 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import Measurement, machine
+from benchmarks.measure import FIRST_VARIABLE, Measurement, go_first, machine
 
 NAMES = (
     "small_calls",
     "true_tasks",
     "one_task",
+    "exit_to_update",
+    "updates",
     "run_command",
     "sleeping_tasks",
     "flow_graph",
     "data_path",
-    "supervisor",
 )
 LATEST = Path(__file__).resolve().parent / "results" / "latest.jsonl"
 
@@ -51,8 +53,12 @@ def row(m: Measurement) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="run the benchmarks")
     parser.add_argument("--only", choices=NAMES, help="one of them")
+    parser.add_argument("--first", action="store_true", help="go before other work of this machine (needs root)")
     arguments = parser.parse_args()
-    print(machine())
+    if arguments.first:
+        os.environ[FIRST_VARIABLE] = "1"
+        go_first(os.getpid())
+    print(f"{machine()}; load {os.getloadavg()[0]:.1f}")
     for name in [arguments.only] if arguments.only else NAMES:
         measurements = list(importlib.import_module(f"benchmarks.{name}").run())
         keep(measurements)

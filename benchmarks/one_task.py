@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import time
 from collections.abc import Iterable
 
 from altiplano import sdk
-from altiplano.sdk.credentials import Place
+from altiplano.kit import eventloop
+from altiplano.sdk import credentials
 from benchmarks.measure import Measurement, pool
 
 ROUNDS = 200
@@ -47,7 +47,7 @@ class OneByOne(sdk.Framework):
 def run() -> Iterable[Measurement]:
     framework = OneByOne()
     with pool() as running:
-        asyncio.run(sdk.serve(framework, Place(masters=(running.address,))))
+        eventloop.run(sdk.serve(framework, credentials.find(running.address)))
     for name, values, goal in (
         ("one_task/running", framework.to_running, None),
         ("one_task/finished", framework.to_finished, 20.0),

@@ -22,7 +22,10 @@ def run() -> Iterable[Measurement]:
         once()
         value, spread = median([wall(once) for _ in range(ROUNDS)])
         version = median(
-            [wall(lambda: subprocess.run([ALTIPLANO, "--version"], capture_output=True, check=True)) for _ in range(5)]
+            [
+                wall(lambda: subprocess.run([ALTIPLANO, "--version"], env=environment, capture_output=True, check=True))
+                for _ in range(5)
+            ]
         )
     yield Measurement(
         name="run_command",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from altiplano import sdk
-from altiplano.sdk.credentials import Place
+from altiplano.kit import eventloop
+from altiplano.sdk import credentials
 
 
 class Storm(sdk.Framework):
@@ -53,7 +53,7 @@ class Storm(sdk.Framework):
         elif status.state.ended:
             self.ended += 1
             if status.state is not sdk.State.FINISHED:
-                self.bad.append(f"{status.task_id}: {status.state.value} {status.message}")
+                self.bad.append(f"{status.task_id}: {status.state.value} {status.sentence}")
             if self.ended == self.count:
                 self.seconds = time.perf_counter() - self._start
                 self.stop()
@@ -61,7 +61,7 @@ class Storm(sdk.Framework):
 
 def run(storm: Storm, address: str) -> Storm:
     """Run a storm against a master to its end.  SystemExit when a task did not end as it should."""
-    asyncio.run(sdk.serve(storm, Place(masters=(address,))))
+    eventloop.run(sdk.serve(storm, credentials.find(address)))
     if storm.bad:
         raise SystemExit(f"{len(storm.bad)} tasks ended badly, the first: {storm.bad[0]}")
     return storm
