@@ -22,6 +22,9 @@ from altiplano.link.session import Arrival, LinkError, Session, Side
 from altiplano.link.streams import Streams
 
 LINK_PATH = "/link"
+GATHER_S = 0.001
+"""A frame that follows another one sooner waits this long for company: each costs a system call and wakes a process."""
+
 CLOSE_SECONDS_MAX = 2.0
 DIAL_SECONDS_MAX = 10.0
 
@@ -131,13 +134,18 @@ class Connection:
             self._ring.set()
 
     async def _write(self) -> None:
+        loop, sent_s = asyncio.get_running_loop(), float("-inf")
         while True:
             await self._ring.wait()
+            if self.closed_because is None and loop.time() - sent_s < GATHER_S:
+                await asyncio.sleep(GATHER_S)
             self._ring.clear()
             frames = self.session.outgoing()
             for frame in frames:
                 await self._channel.send(frame)
                 crash.at("frame_sent")
+            if frames:
+                sent_s = loop.time()
             if self.closed_because is not None:
                 return
 
