@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import gzip
 import socket as sockets
 import zlib
@@ -158,6 +159,7 @@ def query(scope: Scope) -> dict[str, str]:
     return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True)) if raw else {}
 
 
+@functools.lru_cache(maxsize=64)
 def accepts(accept: str | None, media_type: str) -> bool:
     """Whether an Accept header allows a media type: as itself, `type/*` or `*/*`, unless its q is 0."""
     if accept is None:
@@ -185,7 +187,8 @@ async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int = BODY_B
         return body
     if encoding != "gzip":
         raise Refusal(415, f"Content-Encoding '{encoding}' is not known here: send the body plain or with gzip")
-    return gunzip(body, limit_bytes)
+    # A small body may unpack to a large one, which takes long.
+    return await asyncio.to_thread(gunzip, body, limit_bytes)
 
 
 async def _collect(receive: Receive, limit_bytes: int) -> bytes:

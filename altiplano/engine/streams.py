@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from altiplano.engine import http
 from altiplano.wire.codec import Codec
@@ -16,12 +16,32 @@ WRITE_BYTES = 256 * 1024
 """Records are handed to the connection in pieces of about this size."""
 
 
-class EventStream:
-    """Records on their way to one subscriber."""
+STREAMS_BYTES_MAX = 512 * 1024 * 1024
+"""What may wait in all streams of a process together; beyond it the one that is most behind is cut off."""
 
-    def __init__(self, name: str, codec: Codec) -> None:
+
+class Backlog:
+    """What waits in all streams together."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+
+    @property
+    def is_over(self) -> bool:
+        return self.size_bytes > STREAMS_BYTES_MAX
+
+
+class EventStream:
+    """Records on their way to one subscriber.
+
+    `abort`, set by whoever carries the stream, ends a connection that nobody reads from.
+    """
+
+    def __init__(self, name: str, codec: Codec, backlog: Backlog | None = None) -> None:
         self.name = name
         self.codec = codec
+        self.abort: Callable[[], None] = _nothing
+        self._backlog = backlog or Backlog()
         self.closed = False
         self.cut_because: str | None = None
         self._parts: deque[bytes] = deque()
@@ -33,16 +53,37 @@ class EventStream:
         if self.closed:
             return True
         if self._size + len(record) > STREAM_BYTES_MAX:
-            self.cut_because = (
+            self.cut(
                 f"{self._size} bytes wait for this subscriber, which reads too slowly; the most is {STREAM_BYTES_MAX}"
             )
-            self._parts.clear()
-            self.close()
             return False
         self._parts.append(record)
-        self._size += len(record)
+        self._grow(len(record))
         self._ring.set()
         return True
+
+    @property
+    def size_bytes(self) -> int:
+        """What waits."""
+        return self._size
+
+    def cut(self, reason: str) -> None:
+        """Give the subscriber up: what waits is dropped, and so is its connection."""
+        self.cut_because = reason
+        self._parts.clear()
+        self._grow(-self._size)
+        self.close()
+        self.abort()
+
+    def forget(self) -> None:
+        """Nobody reads any more: what waits is dropped."""
+        self._parts.clear()
+        self._grow(-self._size)
+        self.close()
+
+    def _grow(self, count: int) -> None:
+        self._size += count
+        self._backlog.size_bytes += count
 
     def close(self) -> None:
         """No more records; those that wait still leave."""
@@ -56,7 +97,7 @@ class EventStream:
                 piece = bytearray()
                 while self._parts and len(piece) < WRITE_BYTES:
                     piece += self._parts.popleft()
-                self._size -= len(piece)
+                self._grow(-len(piece))
                 yield bytes(piece)
             if self.closed:
                 return
@@ -69,6 +110,7 @@ async def carry(stream: EventStream, receive: http.Receive, send: http.Send, *, 
     head = [(b"content-type", stream.codec.media_type.encode()), *headers]
     reason = "the subscriber closed the connection"
     listener = asyncio.create_task(_until_disconnect(receive, stream))
+    stream.abort = lambda: _abort(send)
     try:
         await send({"type": "http.response.start", "status": 200, "headers": head})
         # An empty piece makes the server send the head now.
@@ -82,10 +124,26 @@ async def carry(stream: EventStream, receive: http.Receive, send: http.Send, *, 
     finally:
         listener.cancel()
         await asyncio.gather(listener, return_exceptions=True)
-    return reason
+        stream.abort = _nothing
+        stream.forget()
+    return stream.cut_because or reason
 
 
 async def _until_disconnect(receive: http.Receive, stream: EventStream) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     stream.close()
+
+
+def _abort(send: http.Send) -> None:
+    """End the connection of a request, however much waits to be written to it.
+
+    ASGI has no word for this: closing waits until the peer has read, and the peer does not read.
+    """
+    transport = getattr(getattr(send, "__self__", None), "transport", None)
+    if isinstance(transport, asyncio.Transport):
+        transport.abort()
+
+
+def _nothing() -> None:
+    """A stream that nobody carries has no connection."""

@@ -82,7 +82,7 @@ class Core:
         if refusal is not None:
             out.reply(event.to, *refusal)
         elif framework is not None:
-            status, body = _call(out, framework, call)
+            status, body = _call(out, framework, call, more=event.more)
             out.reply(event.to, status, body)
 
     def _stream_closed(self, out: Outcome, event: events.StreamClosed) -> None:
@@ -97,6 +97,7 @@ class Core:
         timer = self.state.timers.first_due(out.now.mono_s)
         match timer:
             case None:
+                reconcile.go_on(out)
                 offers.allocate(out)
             case (frameworks.HEARTBEAT_TIMER, subject):
                 frameworks.heartbeat(out, subject)
@@ -130,6 +131,10 @@ class Core:
                 offers.apply_made(state, fact)
             case facts.OfferEnded():
                 offers.apply_ended(state, fact)
+            case facts.OfferKept():
+                offers.apply_kept(state, fact)
+            case facts.ReconciliationLeft():
+                reconcile.apply_left(state, fact)
             case facts.Declined():
                 offers.apply_declined(state, fact)
             case facts.TimerSet():
@@ -207,7 +212,7 @@ class Core:
 
     def wake_at(self) -> float | None:
         allocator = self.state.allocator
-        if allocator.running:
+        if allocator.running or self.state.reconciling:
             return 0.0
         times = (self.state.timers.next_s(), allocator.due_s, allocator.beat_s)
         return min((at_s for at_s in times if at_s is not None), default=None)
@@ -252,13 +257,13 @@ def _refusal(framework: Framework | None, event: events.FrameworkCalls) -> tuple
     return None
 
 
-def _call(out: Outcome, framework: Framework, call: scheduler.Call) -> tuple[int, str]:
-    """Carry out a call; status and body of the answer."""
+def _call(out: Outcome, framework: Framework, call: scheduler.Call, *, more: bool) -> tuple[int, str]:
+    """Carry out a call or a part of one; status and body of the answer."""
     match call.type:
         case Type.ACKNOWLEDGE if call.acknowledge is not None:
             tasks.acknowledge(out, framework, call.acknowledge)
         case Type.ACCEPT if call.accept is not None:
-            operations.accept(out, framework, call.accept)
+            operations.accept(out, framework, call.accept, more=more)
         case Type.DECLINE if call.decline is not None:
             offers.decline(out, framework, call.decline)
         case Type.REVIVE:
@@ -309,7 +314,7 @@ def _operator_calls(out: Outcome, event: events.OperatorCalls) -> None:
             status, body = agents.mark_gone(out, call.mark_agent_gone.agent_id.value)
             out.reply(event.to, status, body)
         case master.CallType.UPDATE_WEIGHTS if call.update_weights is not None:
-            problem = validation.weights_problem(out.state.config, call.update_weights.weight_infos)
+            problem = validation.weights_problem(out.state.config, out.state.weights, call.update_weights.weight_infos)
             if problem is not None:
                 out.reply(event.to, 400, problem)
                 return

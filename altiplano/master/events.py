@@ -28,12 +28,16 @@ class FrameworkSubscribes(Event, frozen=True, kw_only=True):
 
 
 class FrameworkCalls(Event, frozen=True, kw_only=True):
-    """A call other than SUBSCRIBE; the answer goes to `to`.  `stream` is what its Mesos-Stream-Id said."""
+    """A call other than SUBSCRIBE; the answer goes to `to`.  `stream` is what its Mesos-Stream-Id said.
+
+    `more`: this is a part of a call, and others follow; what is left of accepted offers waits for them.
+    """
 
     to: str
     stream: str | None = None
     call: scheduler.Call
     principal: str | None = None
+    more: bool = False
 
 
 class StreamClosed(Event, frozen=True, kw_only=True):

@@ -209,6 +209,14 @@ class OfferEnded(Volatile, frozen=True, kw_only=True):
     offer_id: str
 
 
+class OfferKept(Volatile, frozen=True, kw_only=True):
+    """An accepted offer stays with its framework with what is left of it: more of the call follows."""
+
+    offer: mesos.Offer
+    role: str
+    resources: Resources
+
+
 class Declined(Volatile, frozen=True, kw_only=True):
     """A framework does not want these or less of an agent until `until_s` (monotonic)."""
 
@@ -288,6 +296,13 @@ class TaskUpdated(Volatile, frozen=True, kw_only=True):
     update_uuid: bytes | None = None
 
 
+class ReconciliationLeft(Volatile, frozen=True, kw_only=True):
+    """These tasks are still to be told to a framework that asked about all it has; none if that is done."""
+
+    framework_id: str
+    task_ids: tuple[str, ...]
+
+
 class UnreachableEnded(Volatile, frozen=True, kw_only=True):
     """A task that was unreachable will not come back: its agent is gone."""
 
@@ -358,6 +373,8 @@ AnyFact = (
     | OffersTold
     | OfferEnded
     | Declined
+    | OfferKept
+    | ReconciliationLeft
     | AllocationDue
     | AllocationBegan
     | AgentsReviewed

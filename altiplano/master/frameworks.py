@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from altiplano.link import messages as link_messages
 from altiplano.master import effects, events, facts, infos, tasks, validation
-from altiplano.master.outcome import Outcome
+from altiplano.master.outcome import SENTENCE_CHARS_MAX, Outcome
 from altiplano.master.state import Agent, Framework, MasterState, Membership, Presence
 from altiplano.wire.messages import master, mesos, scheduler
 
@@ -29,7 +29,8 @@ def subscribe(out: Outcome, event: events.FrameworkSubscribes) -> None:
     known = state.frameworks.get(event.framework_id) if event.framework_id else None
     refusal = _subscription_problem(state, event, known)
     if refusal is not None:
-        error = scheduler.Event(type=scheduler.EventType.ERROR, error=scheduler.EventError(message=refusal))
+        sentence = scheduler.EventError(message=refusal[:SENTENCE_CHARS_MAX])
+        error = scheduler.Event(type=scheduler.EventType.ERROR, error=sentence)
         out.do(effects.Send(stream=event.stream, event=error), effects.CloseStream(stream=event.stream))
         out.note(f"framework '{info.name}' cannot subscribe: {refusal}", event.framework_id or event.stream)
         return
@@ -347,6 +348,7 @@ def apply_disconnected(state: MasterState, fact: facts.FrameworkDisconnected) ->
     framework.presence = Presence.DISCONNECTED
     state.allocator.deactivate_framework(framework.id)
     state.untold.pop(framework.id, None)
+    state.reconciling.pop(framework.id, None)
 
 
 def apply_away(state: MasterState, fact: facts.FrameworkAway) -> None:
@@ -360,6 +362,7 @@ def apply_removed(state: MasterState, fact: facts.FrameworkRemoved) -> None:
             id=fact.framework_id, name="", presence=Presence.COMPLETED, failover_timeout_s=0.0, registered_s=fact.at_s
         )
     tasks.apply_end_of(state, framework)
+    state.reconciling.pop(framework.id, None)
     if framework.stream is not None:
         state.by_stream.pop(framework.stream, None)
         framework.stream = None

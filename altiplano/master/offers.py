@@ -234,6 +234,23 @@ def apply_told(state: MasterState, fact: facts.OffersTold) -> None:
     state.allocator.end()
 
 
+def apply_kept(state: MasterState, fact: facts.OfferKept) -> None:
+    framework = state.frameworks[fact.offer.framework_id.value]
+    agent = state.agents[fact.offer.agent_id.value]
+    offer = Offer(
+        id=fact.offer.id.value,
+        framework_id=framework.id,
+        agent_id=agent.id,
+        role=fact.role,
+        resources=fact.resources,
+        message=fact.offer,
+        told=True,
+    )
+    state.offers[offer.id] = framework.offers[offer.id] = agent.offers[offer.id] = offer
+    agent.offered = agent.offered + offer.resources
+    state.allocator.keep_offer(agent.id, framework.id, offer.role, offer.resources)
+
+
 def apply_ended(state: MasterState, fact: facts.OfferEnded) -> None:
     offer = state.offers.get(fact.offer_id)
     if offer is not None:

@@ -29,8 +29,11 @@ class Account:
         self.executors: dict[str, mesos.ExecutorInfo] = {}
 
 
-def accept(out: Outcome, framework: Framework, call: scheduler.CallAccept) -> None:
-    """Use offers.  If one of them is not valid all are given back, and all tasks are lost."""
+def accept(out: Outcome, framework: Framework, call: scheduler.CallAccept, *, more: bool = False) -> None:
+    """Use offers.  If one of them is not valid all are given back, and all tasks are lost.
+
+    `more`: other parts of the call follow, and find what is left in the first of the offers.
+    """
     named = [offer_id.value for offer_id in call.offer_ids]
     found = [framework.offers[offer_id] for offer_id in dict.fromkeys(named) if offer_id in framework.offers]
     problem = _offers_problem(out, framework, named, found)
@@ -42,7 +45,12 @@ def accept(out: Outcome, framework: Framework, call: scheduler.CallAccept) -> No
     account = Account(agent, found[0].role, sum((offer.resources for offer in found), EMPTY))
     for operation in call.operations:
         _operate(out, framework, operation, account)
-    offers.refuse(out, framework.id, account.role, agent.id, account.left, call.filters)
+    if more:
+        left = offers.resource_messages(account.left, account.role, framework)
+        message = infos.replace(found[0].message, resources=left)
+        out.holds(facts.OfferKept(offer=message, role=account.role, resources=account.left))
+    else:
+        offers.refuse(out, framework.id, account.role, agent.id, account.left, call.filters)
 
 
 def _offers_problem(out: Outcome, framework: Framework, named: list[str], found: list[Offer]) -> str | None:
@@ -142,11 +150,14 @@ def _admit(out: Outcome, framework: Framework, task: mesos.TaskInfo, account: Ac
     total = wants + charge
     if not account.left.contains(total):
         return f"Total resources {total} required by task and its executor is more than available {account.left}"
-    account.left = account.left - total
     task = _completed_info(task, framework, account.role)
+    info = json.encode(task)
+    if (problem := validation.size_problem(info)) is not None:
+        return problem
+    account.left = account.left - total
     if task.executor is not None:
         _add_executor(out, framework, task.executor, charge, account)
-    info = _add_task(out, framework, task, wants, account)
+    _add_task(out, framework, task, info, wants, account)
     assert framework.info is not None, f"framework {framework.id} launches without a description"
     order = link_messages.RunTask(framework=framework.info, task=msgspec.Raw(info), cause=out.cause)
     out.order(account.agent, order)
@@ -224,16 +235,19 @@ def _admit_group(
         return (
             f"Total resources {total} required by the task group and its executor is more than available {account.left}"
         )
-    account.left = account.left - total
     executor = _completed_executor(executor, framework, account.role)
+    full = [infos.replace(_completed_info(task, framework, account.role), executor=executor) for task in tasks]
+    infos_of = [json.encode(task) for task in full]
+    for info in infos_of:
+        if (problem := validation.size_problem(info)) is not None:
+            return problem
+    account.left = account.left - total
     _add_executor(out, framework, executor, charge, account)
-    infos_of = []
-    for task, wants in zip(tasks, wanted, strict=True):
-        full = infos.replace(_completed_info(task, framework, account.role), executor=executor)
-        infos_of.append(msgspec.Raw(_add_task(out, framework, full, wants, account)))
+    for task, info, wants in zip(full, infos_of, wanted, strict=True):
+        _add_task(out, framework, task, info, wants, account)
     assert framework.info is not None, f"framework {framework.id} launches without a description"
     order = link_messages.RunTaskGroup(
-        framework=framework.info, executor=executor, tasks=tuple(infos_of), cause=out.cause
+        framework=framework.info, executor=executor, tasks=tuple(map(msgspec.Raw, infos_of)), cause=out.cause
     )
     out.order(account.agent, order)
     return None
@@ -258,10 +272,11 @@ def _add_executor(
     )
 
 
-def _add_task(out: Outcome, framework: Framework, task: mesos.TaskInfo, wants: Resources, account: Account) -> bytes:
+def _add_task(
+    out: Outcome, framework: Framework, task: mesos.TaskInfo, info: bytes, wants: Resources, account: Account
+) -> None:
     task_id = task.task_id.value
     account.task_ids.add(task_id)
-    info = json.encode(task)
     out.holds(
         facts.TaskAdded(
             framework_id=framework.id,
@@ -285,7 +300,6 @@ def _add_task(out: Outcome, framework: Framework, task: mesos.TaskInfo, wants: R
     if out.state.operators:
         added = master.EventTaskAdded(task=view.task_message(framework.id, task, State.STAGING))
         out.publish(master.Event(type=master.EventType.TASK_ADDED, task_added=added))
-    return info
 
 
 def _completed_info(task: mesos.TaskInfo, framework: Framework, role: str) -> mesos.TaskInfo:

@@ -9,6 +9,9 @@ from altiplano.master.state import Agent, Framework, MasterState
 from altiplano.model.time import Instant
 from altiplano.wire.messages import master, scheduler
 
+SENTENCE_CHARS_MAX = 2000
+"""Length of a sentence in an answer or in the journal: it may quote what a caller sent."""
+
 
 class Outcome:
     """Facts and effects of one event.  The state stays as it was before the event until they are applied."""
@@ -29,10 +32,10 @@ class Outcome:
 
     def note(self, sentence: str, *subjects: str) -> None:
         """Leave a line in the journal."""
-        self._effects.append(Note(subjects=subjects, sentence=sentence, cause=self.cause))
+        self._effects.append(Note(subjects=subjects, sentence=sentence[:SENTENCE_CHARS_MAX], cause=self.cause))
 
     def reply(self, to: str, status: int, body: str = "") -> None:
-        self._effects.append(effects.Reply(to=to, status=status, body=body))
+        self._effects.append(effects.Reply(to=to, status=status, body=body[:SENTENCE_CHARS_MAX]))
 
     def tell(self, framework: Framework, event: scheduler.Event) -> None:
         """Send an event to a framework, if it is connected."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from altiplano.master import infos
+from altiplano.master import facts, infos
 from altiplano.master.outcome import Outcome
 from altiplano.master.state import Framework, MasterState, Task
 from altiplano.model.tasks import State
@@ -12,11 +12,34 @@ from altiplano.wire.messages import mesos
 
 Reason = mesos.TaskStatusReason
 
+TASKS_PER_SLICE = 100
+"""Tasks that a framework is told in one slice when it asks about all it has."""
+
 
 def implicit(out: Outcome, framework: Framework) -> None:
-    """One update for every task the framework has here, ended but unacknowledged ones included."""
-    for task in framework.tasks.values():
-        out.tell(framework, infos.update(_latest(out, task)))
+    """One update for every task the framework has here, ended but unacknowledged ones included.
+
+    They are told in slices, each as its task stands then.
+    """
+    _tell(out, framework, tuple(framework.tasks))
+
+
+def go_on(out: Outcome) -> None:
+    """The next slice of what one framework waits for; the others come after it."""
+    state = out.state
+    if state.reconciling:
+        framework_id, task_ids = next(iter(state.reconciling.items()))
+        _tell(out, state.frameworks[framework_id], task_ids)
+
+
+def _tell(out: Outcome, framework: Framework, task_ids: tuple[str, ...]) -> None:
+    for task_id in task_ids[:TASKS_PER_SLICE]:
+        task = framework.tasks.get(task_id)
+        if task is not None:
+            out.tell(framework, infos.update(_latest(out, task)))
+    if len(task_ids) > TASKS_PER_SLICE or framework.id in out.state.reconciling:
+        left = task_ids[TASKS_PER_SLICE:]
+        out.holds(facts.ReconciliationLeft(framework_id=framework.id, task_ids=left))
 
 
 def explicit(out: Outcome, framework: Framework, asked: Iterable[tuple[str, str | None]]) -> None:
@@ -71,3 +94,13 @@ def _unknown(out: Outcome, framework: Framework, task_id: str, agent_id: str | N
 def _may_come_back(state: MasterState, agent_id: str | None) -> bool:
     """Whether the agent, or without one any agent, is known but not back since the restart."""
     return bool(state.awaited) if agent_id is None else agent_id in state.awaited
+
+
+# -- taking facts into the state
+
+
+def apply_left(state: MasterState, fact: facts.ReconciliationLeft) -> None:
+    # Whoever was served goes behind the others.
+    state.reconciling.pop(fact.framework_id, None)
+    if fact.task_ids:
+        state.reconciling[fact.framework_id] = fact.task_ids

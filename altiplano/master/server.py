@@ -41,6 +41,9 @@ from altiplano.wire.messages import master, mesos
 
 MASTER_PREFIX = "/master"
 
+FORM_BYTES_MAX = 64 * 1024
+"""Size of a body of the older endpoints."""
+
 POINTS = (*engine_loop.POINTS, *sqlite.POINTS, *transport.POINTS, *master_shell.POINTS)
 """Crash points of a master (`altiplano.kit.crash`)."""
 
@@ -113,7 +116,7 @@ class Router:
         """The older form of the operators' TEARDOWN: a form with `frameworkId`."""
         endpoint.require_ready(self._shell)
         endpoint.require_post(scope)
-        form = parse_qs((await http.read_body(scope, receive)).decode("utf-8", "replace"))
+        form = parse_qs((await http.read_body(scope, receive, limit_bytes=FORM_BYTES_MAX)).decode("utf-8", "replace"))
         framework_id = form.get("frameworkId", [""])[-1]
         if not framework_id:
             raise http.Refusal(400, "Missing 'frameworkId' query parameter in the request body")
@@ -124,7 +127,7 @@ class Router:
     async def _put_weights(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
         """The older form of UPDATE_WEIGHTS: a list of objects with role and weight."""
         endpoint.require_ready(self._shell)
-        body = b'{"weight_infos":%b}' % (await http.read_body(scope, receive))
+        body = b'{"weight_infos":%b}' % (await http.read_body(scope, receive, limit_bytes=FORM_BYTES_MAX))
         update = endpoint.decode(JSON, master.CallUpdateWeights, body, "a list of weights")
         call = master.Call(type=master.CallType.UPDATE_WEIGHTS, update_weights=update)
         status, text = await self._shell.operate(call, None)

@@ -13,15 +13,15 @@ import structlog
 
 from altiplano.engine.core import Effect, Event, Wake
 from altiplano.engine.journal import Journal
-from altiplano.engine.loop import Engine
+from altiplano.engine.loop import Engine, InboxFull
 from altiplano.engine.recorder import Recorder
 from altiplano.engine.records import FactCodec
-from altiplano.engine.streams import EventStream
+from altiplano.engine.streams import Backlog, EventStream
 from altiplano.kit import crash, recordio
 from altiplano.link import messages as link_messages
 from altiplano.link.session import Arrival
 from altiplano.link.transport import Connection
-from altiplano.master import effects, events, facts
+from altiplano.master import division, effects, events, facts
 from altiplano.master.core import Core
 from altiplano.master.state import Config
 from altiplano.ports.clock import Clock
@@ -32,6 +32,9 @@ from altiplano.wire.messages import master, mesos, scheduler
 
 OFFERS_BYTES_MAX = 3 * 1024 * 1024
 """Offers beyond this go out as several events: Go clients refuse records above 4 MiB."""
+
+PART_PAUSE_S = 0.05
+"""Time after which a part of a large call is offered again to a core that has too much before it."""
 
 POINTS = (
     "registry_read",
@@ -90,6 +93,7 @@ class Shell:
         self.connections: dict[str, Connection] = {}
         self._registry = registry
         self._streams: dict[str, EventStream] = {}
+        self._backlog = Backlog()
         self._waiting: dict[str, asyncio.Future[tuple[int, str]]] = {}
         self._numbers = itertools.count(1)
         self.engine: Engine[events.AnyEvent] = Engine(
@@ -137,12 +141,22 @@ class Shell:
         to = self.cause("call")
         self.calls[call.type.value if call.type is not None else "none"] += 1
         crash.at_entry(_CALLED_AT, call.type)
-        answer = await self._ask(
-            events.FrameworkCalls(to=to, stream=stream, call=call, principal=principal, cause=to), to
-        )
+        answer = (202, "")
+        for part, more in division.parts(call):
+            event = events.FrameworkCalls(to=to, stream=stream, call=part, principal=principal, cause=to, more=more)
+            # Whatever becomes of one part the others follow: the last one gives back what is left of offers.
+            said = await self._ask_part(event) if more or part is not call else await self._ask(event, to)
+            answer = said if answer[0] == 202 else answer
         if call.type is scheduler.CallType.ACCEPT:
             crash.at("accept_answered")
         return answer
+
+    async def _ask_part(self, event: events.FrameworkCalls) -> tuple[int, str]:
+        while True:
+            try:
+                return await self._ask(event, event.to)
+            except InboxFull:
+                await asyncio.sleep(PART_PAUSE_S)
 
     async def operate(self, call: master.Call, principal: str | None) -> tuple[int, str]:
         """Let the core decide an operator's call."""
@@ -177,7 +191,7 @@ class Shell:
         self, codec: Codec, framework_id: str | None, subscribe: scheduler.CallSubscribe, principal: str | None
     ) -> EventStream:
         """Open the event stream of a framework."""
-        stream = self._open(self.ids.uuid(), codec)
+        stream = EventStream(self.ids.uuid(), codec, self._backlog)
         self.calls["SUBSCRIBE"] += 1
         crash.at("subscribe_heard")
         self.engine.post(
@@ -189,16 +203,14 @@ class Shell:
                 cause=self.cause("subscribe"),
             )
         )
+        self._streams[stream.name] = stream
         return stream
 
     def follow(self, codec: Codec) -> EventStream:
         """Open the event stream of an operator."""
-        stream = self._open(self.cause("follow"), codec)
+        stream = EventStream(self.cause("follow"), codec, self._backlog)
         self.engine.post(events.OperatorSubscribes(stream=stream.name, cause=stream.name))
-        return stream
-
-    def _open(self, name: str, codec: Codec) -> EventStream:
-        stream = self._streams[name] = EventStream(name, codec)
+        self._streams[stream.name] = stream
         return stream
 
     def left(self, stream: EventStream, reason: str) -> None:
@@ -220,9 +232,16 @@ class Shell:
 
     def _put(self, stream: EventStream, record: bytes) -> None:
         if not stream.put(record):
-            self._streams.pop(stream.name, None)
-            log.warning("cut off", action="cut-stream", cause=stream.name, reason=stream.cut_because)
-            self._gone(stream, stream.cut_because or "")
+            self._cut(stream)
+        elif self._backlog.is_over:
+            stream = max(self._streams.values(), key=lambda one: one.size_bytes)
+            stream.cut(f"{self._backlog.size_bytes} bytes wait for all subscribers, most of them for this one")
+            self._cut(stream)
+
+    def _cut(self, stream: EventStream) -> None:
+        self._streams.pop(stream.name, None)
+        log.warning("cut off", action="cut-stream", cause=stream.name, reason=stream.cut_because)
+        self._gone(stream, stream.cut_because or "")
 
     def _publish(self, effect: effects.Publish) -> None:
         names = (effect.stream,) if effect.stream is not None else tuple(self.core.state.operators)

@@ -243,6 +243,7 @@ class MasterState:
         self.gone: OrderedDict[str, float] = OrderedDict()
         self.offers: dict[str, Offer] = {}
         self.untold: dict[str, list[str]] = {}
+        self.reconciling: dict[str, tuple[str, ...]] = {}
         self.operators: dict[str, None] = {}
         self.timers = Timers()
         self.counts: Counter[str] = Counter()

@@ -7,17 +7,46 @@ those that Mesos uses.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 
 from altiplano.master.state import Agent, Capability, Config, Framework
 from altiplano.model import ids
 from altiplano.model.resources import EMPTY, ResourceError, Resources
-from altiplano.wire import translate
+from altiplano.wire import json, translate
 from altiplano.wire.messages import mesos, scheduler
 
 CallType = scheduler.CallType
+AnyId = mesos.FrameworkID | mesos.OfferID | mesos.TaskID | mesos.AgentID | mesos.ExecutorID
 
 UUID_BYTES = 16
+
+ROLES_MAX = 1000
+"""Roles of one framework."""
+
+FRAMEWORK_BYTES_MAX = 256 * 1024
+"""Size of a description of a framework: it goes along with each of its tasks."""
+
+NAME_CHARS_MAX = 1024
+"""Length of the name of a framework or task, which is shown in many places."""
+
+MINIMUMS_MAX = 64
+"""Amounts that a framework may set as the least of an offer, all roles together: every offer is held against them."""
+
+TASK_BYTES_MAX = 1024 * 1024
+"""Size of one TaskInfo in its JSON form: the master keeps it for as long as the task is known."""
+
+RESOURCES_MAX = 256
+"""Resources that one task or executor may name."""
+
+INTERVALS_MAX = 1024
+"""Intervals of the ranges, or items of the set, of one resource of a task."""
+
+GROUP_TASKS_MAX = 64
+"""Tasks of one group: they are launched together or not at all, thus in one slice of the loop."""
+
+WEIGHTS_MAX = 1000
+"""Roles with a weight."""
 
 _PAYLOADS = {
     CallType.ACCEPT: "accept",
@@ -44,6 +73,8 @@ def call_problem(call: scheduler.Call) -> str | None:
         return _subscribe_problem(call)
     if call.framework_id is None:
         return "Expecting 'framework_id' to be present"
+    if (named := _long_id(call)) is not None:
+        return f"'{named}' is longer than {ids.ID_BYTES_MAX} characters, the most that an id has"
     payload = _PAYLOADS.get(call.type)
     if payload is not None and getattr(call, payload) is None:
         return f"Expecting '{payload}' to be present"
@@ -54,6 +85,33 @@ def call_problem(call: scheduler.Call) -> str | None:
             return "Expecting 'agent_id' to be present"
         return uuid_problem(call.acknowledge_operation_status.uuid)
     return None
+
+
+def _long_id(call: scheduler.Call) -> str | None:
+    """Which id of a call is longer than any id can be; whatever it names, it is answered with, many times over."""
+    for name, values in _ids_of(call):
+        if any(len(one.value) > ids.ID_BYTES_MAX for one in values if one is not None):
+            return name
+    return None
+
+
+def _ids_of(call: scheduler.Call) -> Iterator[tuple[str, Iterable[AnyId | None]]]:
+    yield "framework_id", (call.framework_id,)
+    if call.accept is not None:
+        yield "offer_ids", call.accept.offer_ids
+    if call.decline is not None:
+        yield "offer_ids", call.decline.offer_ids
+    if call.reconcile is not None:
+        yield "task_id", (one.task_id for one in call.reconcile.tasks)
+        yield "agent_id", (one.agent_id for one in call.reconcile.tasks)
+    for payload in (call.kill, call.acknowledge):
+        if payload is not None:
+            yield "task_id", (payload.task_id,)
+            yield "agent_id", (payload.agent_id,)
+    for message in (call.shutdown, call.message):
+        if message is not None:
+            yield "executor_id", (message.executor_id,)
+            yield "agent_id", (message.agent_id,)
 
 
 def _subscribe_problem(call: scheduler.Call) -> str | None:
@@ -82,6 +140,8 @@ def uuid_problem(uuid: bytes) -> str | None:
 def framework_problem(config: Config, info: mesos.FrameworkInfo, suppressed: Iterable[str]) -> str | None:
     """Why a framework cannot subscribe with this description."""
     roles = framework_roles(info)
+    if (problem := _too_large(info, roles)) is not None:
+        return problem
     for problem in (_roles_problem(info), *(ids.role_problem(role) for role in roles)):
         if problem is not None:
             return problem
@@ -99,19 +159,39 @@ def framework_problem(config: Config, info: mesos.FrameworkInfo, suppressed: Ite
     return _filters_problem(info, roles)
 
 
+def _too_large(info: mesos.FrameworkInfo, roles: tuple[str, ...]) -> str | None:
+    if len(roles) > ROLES_MAX:
+        return f"The framework has {len(roles)} roles; the most is {ROLES_MAX}"
+    for role in roles:
+        if len(role) > ids.ID_BYTES_MAX:
+            return f"Role '{role[:64]}…' is longer than {ids.ID_BYTES_MAX} characters, the most that a role has"
+    if len(info.name) > NAME_CHARS_MAX:
+        return f"The framework's name is longer than {NAME_CHARS_MAX} characters, the most that a name has"
+    size = len(json.encode(info))
+    if size > FRAMEWORK_BYTES_MAX:
+        return f"The FrameworkInfo has {size} bytes as JSON; the most is {FRAMEWORK_BYTES_MAX}"
+    return None
+
+
 def _roles_problem(info: mesos.FrameworkInfo) -> str | None:
     multi = any(capability.type is Capability.MULTI_ROLE for capability in info.capabilities)
     if multi and info.role is not None:
         return "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable: use 'roles'"
     if not multi and info.roles:
         return "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable"
-    doubles = sorted({role for role in info.roles if info.roles.count(role) > 1})
+    doubles = sorted(role for role, count in Counter(info.roles).items() if count > 1)
     if doubles:
         return f"'FrameworkInfo.roles' contains duplicate items: {doubles}"
     return None
 
 
 def _filters_problem(info: mesos.FrameworkInfo, roles: tuple[str, ...]) -> str | None:
+    count = 0
+    for filters in info.offer_filters.values():
+        minimums = filters.min_allocatable_resources
+        count += sum(max(1, len(one.quantities)) for one in (minimums.quantities if minimums is not None else ()))
+    if count > MINIMUMS_MAX:
+        return f"'FrameworkInfo.offer_filters' holds {count} amounts; the most is {MINIMUMS_MAX}"
     for role, filters in info.offer_filters.items():
         if role not in roles:
             return f"'FrameworkInfo.offer_filters' names role '{role}', which the framework does not have"
@@ -149,11 +229,15 @@ def update_problem(
     return framework_problem(config, info, suppressed)
 
 
-def weights_problem(config: Config, weights: Iterable[mesos.WeightInfo]) -> str | None:
+def weights_problem(config: Config, known: Mapping[str, float], weights: tuple[mesos.WeightInfo, ...]) -> str | None:
     """Why an operator cannot give roles these weights."""
+    if len(known.keys() | {one.role for one in weights}) > WEIGHTS_MAX:
+        return f"Invalid weights: the most that may have one are {WEIGHTS_MAX} roles"
     for one in weights:
         if one.role is None:
             return "Invalid weight: it names no role"
+        if len(one.role) > ids.ID_BYTES_MAX:
+            return f"Invalid weight role: it is longer than {ids.ID_BYTES_MAX} characters"
         problem = ids.role_problem(one.role)
         if problem is not None:
             return f"Invalid weight role '{one.role[:64]}': {problem}"
@@ -169,6 +253,8 @@ def weights_problem(config: Config, weights: Iterable[mesos.WeightInfo]) -> str 
 
 def task_problem(task: mesos.TaskInfo, framework: Framework, agent: Agent) -> str | None:
     """Why a task is refused, apart from how much it wants; a task of LAUNCH or of a group."""
+    if len(task.name) > NAME_CHARS_MAX:
+        return f"The task's name is longer than {NAME_CHARS_MAX} characters, the most that a name has"
     problem = ids.id_problem(task.task_id.value)
     if problem is not None:
         return f"Task '{task.task_id.value[:64]}' has an invalid id: {problem}"
@@ -258,6 +344,8 @@ def group_problem(
     """Why a group as a whole is refused."""
     if not tasks:
         return "Task group cannot be empty"
+    if len(tasks) > GROUP_TASKS_MAX:
+        return f"The task group has {len(tasks)} tasks; the most is {GROUP_TASKS_MAX}"
     if executor.type not in (mesos.ExecutorInfoType.DEFAULT, mesos.ExecutorInfoType.CUSTOM):
         return "'ExecutorInfo.type' must be set to DEFAULT or CUSTOM in LAUNCH_GROUP"
     if executor.type is mesos.ExecutorInfoType.DEFAULT and executor.command is not None:
@@ -301,6 +389,12 @@ def _group_member_problem(task: mesos.TaskInfo, executor: mesos.ExecutorInfo) ->
 
 def resources_of(messages: tuple[mesos.Resource, ...]) -> tuple[Resources, str | None]:
     """Resources without their allocation, or why they are none."""
+    if len(messages) > RESOURCES_MAX:
+        return EMPTY, f"{len(messages)} resources are named; the most is {RESOURCES_MAX}"
+    for one in messages:
+        pieces = len(one.ranges.range) if one.ranges is not None else len(one.set.item) if one.set is not None else 0
+        if pieces > INTERVALS_MAX:
+            return EMPTY, f"'{one.name[:64]}' has {pieces} intervals or items; the most is {INTERVALS_MAX}"
     try:
         return translate.resources_from(messages).unallocate(), None
     except ResourceError as error:
@@ -323,6 +417,13 @@ def wants_problem(task: mesos.TaskInfo) -> tuple[Resources, str | None]:
     if mixed:
         return EMPTY, f"Task mixes revocable and non-revocable resources: {', '.join(sorted(mixed))}"
     return wants, None
+
+
+def size_problem(info: bytes) -> str | None:
+    """Why a TaskInfo is too large, given its JSON form."""
+    if len(info) > TASK_BYTES_MAX:
+        return f"Task has {len(info)} bytes as JSON; the most is {TASK_BYTES_MAX}"
+    return None
 
 
 def limits_problem(task: mesos.TaskInfo) -> str | None:

@@ -224,6 +224,11 @@ class Allocator:
         self.clients[framework_id].offers += 1
         self._take(agent_id, framework_id, role, resources, count=1)
 
+    def keep_offer(self, agent_id: str, framework_id: str, role: str, resources: Resources) -> None:
+        """What is left of an offer stays offered; it is not counted as one more."""
+        self.clients[framework_id].offers += 1
+        self._take(agent_id, framework_id, role, resources, count=0)
+
     def _take(self, agent_id: str, framework_id: str, role: str, resources: Resources, *, count: int) -> None:
         member = self.members[agent_id]
         # Most offers are of all that is free.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import asyncio
+import contextlib
+from collections.abc import Iterator, MutableMapping
+from typing import Any, TypeVar
 
 from altiplano.engine import http, streams
 from altiplano.engine.streams import EventStream
@@ -12,6 +15,21 @@ from altiplano.wire.errors import WireError
 from altiplano.wire.messages.fields import Message
 
 M = TypeVar("M", bound=Message)
+
+CALL_BYTES_MAX = 8 * 1024 * 1024
+"""Size of one call, also after decompression."""
+
+SMALL_CALL_BYTES = 64 * 1024
+"""Calls up to this size are read on the loop: that takes at most some milliseconds."""
+
+ELEMENTS_MAX = 100_000
+"""Objects, lists and values in one call; reading so many takes as long as one slice of the loop may."""
+
+DECODING_MAX = 2
+"""Large calls that are read at the same time."""
+
+LARGE_CALLS_BYTES_MAX = 128 * 1024 * 1024
+"""What the bodies of all large calls on their way may have together."""
 
 
 def require_post(scope: http.Scope) -> None:
@@ -54,6 +72,88 @@ def _accept(scope: http.Scope) -> str | None:
     # Go clients send the header twice.
     values = [value.decode("latin-1") for key, value in scope["headers"] if key == b"accept"]
     return ",".join(values) if values else None
+
+
+async def read_call(
+    scope: http.Scope, receive: http.Receive, codec: Codec, kind: type[M], what: str, *, room: Room
+) -> M:
+    """The call in the body of a request; a large one is read beside the loop, and few of those at a time."""
+    length = _length(scope)
+    if length is not None and length <= SMALL_CALL_BYTES:
+        return decode(codec, kind, await http.read_body(scope, receive, limit_bytes=CALL_BYTES_MAX), what)
+    if length is not None and length > CALL_BYTES_MAX:
+        raise http.Refusal(413, f"the body is longer than {CALL_BYTES_MAX} bytes, the limit of one call")
+    with room.share() as share:
+        body = await http.read_body(scope, share.metered(receive), limit_bytes=CALL_BYTES_MAX)
+        async with room.decoding:
+            return await asyncio.to_thread(_decode_large, codec, kind, body, what)
+
+
+def _length(scope: http.Scope) -> int | None:
+    """How long the body says it is; None if it does not, or is longer once it is unpacked."""
+    text = http.header(scope, b"content-length")
+    packed = http.header(scope, b"content-encoding")
+    return int(text) if text is not None and text.isdecimal() and packed is None else None
+
+
+class Room:
+    """What large calls may take of the memory of a process."""
+
+    def __init__(self) -> None:
+        self.decoding = asyncio.Semaphore(DECODING_MAX)
+        self.taken_bytes = 0
+
+    @contextlib.contextmanager
+    def share(self) -> Iterator[Share]:
+        """The part of one call, given back at the end."""
+        share = Share(self)
+        try:
+            yield share
+        finally:
+            self.taken_bytes -= share.size_bytes
+
+
+class Share:
+    """What one call has taken: only what has arrived counts, so whoever sends slowly keeps nobody out."""
+
+    def __init__(self, room: Room) -> None:
+        self.size_bytes = 0
+        self._room = room
+
+    def metered(self, receive: http.Receive) -> http.Receive:
+        async def metered() -> MutableMapping[str, Any]:
+            message = await receive()
+            size = len(message.get("body", b""))
+            self.size_bytes += size
+            self._room.taken_bytes += size
+            if self._room.taken_bytes > LARGE_CALLS_BYTES_MAX:
+                raise http.Refusal(503, "too many large calls are on their way: try again in a moment")
+            return message
+
+        return metered
+
+
+def _decode_large(codec: Codec, kind: type[M], body: bytes, what: str) -> M:
+    if codec is JSON and count_elements(body) > ELEMENTS_MAX:
+        raise http.Refusal(413, f"the call has more than {ELEMENTS_MAX} elements, the limit of one: send several")
+    return decode(codec, kind, body, what)
+
+
+def count_elements(body: bytes) -> int:
+    """Objects, lists and values of a JSON text, about; what stands in strings is not counted if that matters.
+
+    >>> count_elements(b'{"a":[1,2]}')
+    3
+    """
+    count = _marks(body)
+    if count > ELEMENTS_MAX:
+        bare = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+        count = _marks(b"".join(bare.split(b'"')[::2]))
+    return count
+
+
+def _marks(body: bytes) -> int:
+    return body.count(b",") + body.count(b"{") + body.count(b"[")
 
 
 def decode(codec: Codec, kind: type[M], body: bytes, what: str) -> M:

@@ -47,6 +47,7 @@ class OperatorApi:
     def __init__(self, shell: Shell, shown: settings.Settings) -> None:
         self._shell = shell
         self._settings = shown
+        self._room = endpoint.Room()
         state = shell.core.state
         kind = master.ResponseType
         self._reads: Mapping[master.CallType, Callable[[], Response]] = {
@@ -77,8 +78,7 @@ class OperatorApi:
         endpoint.require_ready(self._shell)
         endpoint.require_post(scope)
         content = endpoint.content_codec(scope)
-        body = await http.read_body(scope, receive)
-        call = endpoint.decode(content, master.Call, body, "master::Call")
+        call = await endpoint.read_call(scope, receive, content, master.Call, "master::Call", room=self._room)
         if call.type is None:
             raise http.Refusal(400, "Failed to validate master::Call: Expecting 'type' to be present")
         payload = _PAYLOADS.get(call.type)

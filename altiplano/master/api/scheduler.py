@@ -17,13 +17,13 @@ STREAM_HEADER = b"mesos-stream-id"
 class SchedulerApi:
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
+        self._room = endpoint.Room()
 
     async def __call__(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
         endpoint.require_ready(self._shell)
         endpoint.require_post(scope)
         codec = endpoint.content_codec(scope)
-        body = await http.read_body(scope, receive)
-        call = endpoint.decode(codec, scheduler.Call, body, "scheduler::Call")
+        call = await endpoint.read_call(scope, receive, codec, scheduler.Call, "scheduler::Call", room=self._room)
         problem = validation.call_problem(call)
         if problem is not None:
             raise http.Refusal(400, f"Failed to validate scheduler::Call: {problem}")
