@@ -334,3 +334,17 @@ async def test_the_logging_level_is_toggled_for_a_while(world: World):
     body = master.Call(type=master.CallType.SET_LOGGING_LEVEL, set_logging_level=call)
     assert (await world.ask("POST", "/api/v1", body, content_type="application/json")).status == 200
     assert (await world.ask("GET", "/logging/toggle")).body == b"0\n"
+
+
+async def test_when_too_much_waits_for_all_subscribers_the_one_most_behind_is_cut_off(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("altiplano.engine.streams.STREAMS_BYTES_MAX", 1000)
+    shell = world.shell
+    slow, slower = shell.follow(JSON), shell.follow(JSON)
+    shell._put(slow, b"x" * 300)
+    shell._put(slower, b"x" * 600)
+    assert (slow.cut_because, slower.cut_because) == (None, None)
+    shell._put(slow, b"x" * 200)
+    assert slow.cut_because is None
+    assert "all subscribers" in (slower.cut_because or "")
