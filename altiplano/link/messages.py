@@ -139,10 +139,15 @@ class Refused(Message, frozen=True, kw_only=True):
 
 
 class RunTask(Message, frozen=True, kw_only=True):
-    """Launch a task.  `task` is a TaskInfo; resources carry the role they were allocated to."""
+    """Launch a task.  `task` is a TaskInfo; resources carry the role they were allocated to.
+
+    `launch_executor` tells whether the master counts on a new custom executor for it: a task for one that has
+    ended meanwhile is dropped, since nobody has been charged for another.
+    """
 
     framework: mesos.FrameworkInfo
     task: msgspec.Raw
+    launch_executor: bool | None = None
     cause: str = ""
 
 

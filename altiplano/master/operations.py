@@ -155,11 +155,14 @@ def _admit(out: Outcome, framework: Framework, task: mesos.TaskInfo, account: Ac
     if (problem := validation.size_problem(info)) is not None:
         return problem
     account.left = account.left - total
+    launch_executor = None
     if task.executor is not None:
-        _add_executor(out, framework, task.executor, charge, account)
+        launch_executor = _add_executor(out, framework, task.executor, charge, account)
     _add_task(out, framework, task, info, wants, account)
     assert framework.info is not None, f"framework {framework.id} launches without a description"
-    order = link_messages.RunTask(framework=framework.info, task=msgspec.Raw(info), cause=out.cause)
+    order = link_messages.RunTask(
+        framework=framework.info, task=msgspec.Raw(info), launch_executor=launch_executor, cause=out.cause
+    )
     out.order(account.agent, order)
     return None
 
@@ -255,10 +258,11 @@ def _admit_group(
 
 def _add_executor(
     out: Outcome, framework: Framework, executor: mesos.ExecutorInfo, charge: Resources, account: Account
-) -> None:
+) -> bool:
+    """Count an executor, unless it is there already; whether it is new."""
     executor_id = executor.executor_id.value
     if executor_id in account.executors or (framework.id, executor_id) in account.agent.executors:
-        return
+        return False
     account.executors[executor_id] = executor
     out.holds(
         facts.ExecutorAdded(
@@ -270,6 +274,7 @@ def _add_executor(
             info=executor,
         )
     )
+    return True
 
 
 def _add_task(
