@@ -103,10 +103,10 @@ class Draft:
             )
         )
 
-    def send_heads(self) -> None:
-        """Say the first update of every stream: the master is new, or has forgotten."""
+    def send_heads(self, framework_id: str | None = None) -> None:
+        """Say the first update of every stream, or of those of one framework: who heard them may have forgotten."""
         for key, stream in self.state.streams.items():
-            if key not in self.dropped:
+            if key not in self.dropped and framework_id in (None, key[0]):
                 self.send_head(key, stream.head, updates.state_of(stream.newest))
 
     def acknowledged(self, key: Key) -> None:

@@ -105,8 +105,14 @@ def shutdown_executor(draft: Draft, order: messages.ShutdownExecutor) -> None:
 
 
 def update_framework(draft: Draft, framework: mesos.FrameworkInfo) -> None:
+    """The framework has subscribed again or describes itself anew: what it has not acknowledged is said again at once.
+
+    A new master drops updates of frameworks that are not back yet; after a failover they would all wait for
+    their next turn, many seconds later.
+    """
     if framework.id is not None and framework.id.value in draft.state.frameworks:
         know(draft, framework)
+        draft.send_heads(framework.id.value)
 
 
 def know(draft: Draft, framework: mesos.FrameworkInfo) -> None:

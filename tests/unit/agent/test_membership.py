@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
+
 from altiplano.agent import effects, events
 from altiplano.link import messages
+from altiplano.wire.messages import mesos
 from tests.unit.agent.harness import AGENT, FRAMEWORK, MASTER, Agent, framework, of
 
 
@@ -63,6 +66,19 @@ def test_after_a_new_greeting_heads_are_said_again_at_once():
     assert hello.agent.id.value == AGENT
     (report,) = hello.tasks
     assert (report.state, report.status_state) == ("TASK_STARTING", "TASK_STARTING")
+
+
+def test_when_a_framework_has_subscribed_again_its_heads_are_said_again_at_once():
+    agent = Agent()
+    agent.recover()
+    agent.join()
+    agent.run()
+    agent.sandbox_made()
+    for known in (False, True):
+        back = framework() if known else msgspec.structs.replace(framework(), id=mesos.FrameworkID(value="other"))
+        decision = agent.hear(messages.UpdateFramework(framework=back, cause="failover"))
+        updates = [e.message for e in of(effects.Say, decision) if isinstance(e.message, messages.StatusUpdate)]
+        assert [update.status.state.value for update in updates] == (["TASK_STARTING"] if known else [])
 
 
 def test_nothing_is_said_while_there_is_no_master():
