@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
-from altiplano.agent import disk, events, facts, launch, leaving, membership, recovery, updates
+from altiplano.agent import disk, effects, events, executors, facts, launch, leaving, membership, recovery, updates
 from altiplano.agent.draft import Draft
+from altiplano.agent.executor_state import Executor
 from altiplano.agent.settings import Node
 from altiplano.agent.state import State, Task
 from altiplano.agent.timers import Timer
 from altiplano.engine.core import Decision, Fact
-from altiplano.executors import command
+from altiplano.executors import command, custom
 from altiplano.model.time import Instant
 from altiplano.ports import launcher
 
@@ -30,10 +31,17 @@ AgentEvent = (
     | events.LaunchAnswered
     | events.ContainerExited
     | events.LauncherDegraded
+    | events.ExecutorSubscribed
+    | events.ExecutorUpdated
+    | events.ExecutorSaid
+    | events.ExecutorLeft
     | events.StopOrdered
     | events.KillAsked
     | events.DiskMeasured
     | events.SandboxRemoved
+)
+LaunchPathEvent = (
+    events.SandboxMade | events.Fetched | events.PreparingFailed | events.LaunchAnswered | events.ContainerExited
 )
 
 
@@ -67,25 +75,62 @@ class Core:
             case events.KillAsked():
                 if (task := self.state.task_of(event.container_id)) is not None:
                     launch.kill(draft, task, command.Why.ORDERED)
+                elif (executor := self.state.executor_of(event.container_id)) is not None:
+                    executors.shutdown(draft, executor, custom.Why.ORDERED)
+            case events.ExecutorSubscribed() | events.ExecutorUpdated() | events.ExecutorSaid() | events.ExecutorLeft():
+                self._executor(draft, event)
             case events.DiskMeasured():
                 disk.measured(draft, event.used)
             case events.SandboxRemoved():
                 if event.container_id in self.state.kept:
                     draft.fact(facts.SandboxGone(container_id=event.container_id))
             case _:
-                self._launch_path(draft, event)
+                executor = self.state.executor_of(_container(event))
+                if executor is not None:
+                    self._executor_launch_path(draft, executor, event)
+                else:
+                    self._launch_path(draft, event)
         leaving.go_when_done(draft)
         return draft.decision()
 
-    def _launch_path(
+    def _executor(
         self,
         draft: Draft,
-        event: events.SandboxMade
-        | events.Fetched
-        | events.PreparingFailed
-        | events.LaunchAnswered
-        | events.ContainerExited,
+        event: events.ExecutorSubscribed | events.ExecutorUpdated | events.ExecutorSaid | events.ExecutorLeft,
     ) -> None:
+        """Calls of custom executors; of one that has ended meanwhile they come too late."""
+        executor = self.state.executors.get((event.framework_id, event.executor_id))
+        match event:
+            case events.ExecutorSubscribed():
+                if executor is not None:
+                    executors.subscribed(draft, executor, event)
+                else:
+                    draft.do(effects.CloseStream(stream=event.stream))
+            case events.ExecutorUpdated() if executor is not None:
+                executors.updated(draft, executor, event.status)
+            case events.ExecutorSaid() if executor is not None:
+                executors.said(draft, executor, event.data)
+            case events.ExecutorLeft() if executor is not None:
+                executors.left(draft, executor, event.stream)
+            case _:
+                pass
+
+    def _executor_launch_path(self, draft: Draft, executor: Executor, event: LaunchPathEvent) -> None:
+        match event:
+            case events.SandboxMade():
+                executors.sandbox_made(draft, executor)
+            case events.Fetched():
+                executors.fetched(draft, executor)
+            case events.PreparingFailed():
+                executors.failed(draft, executor, f"Failed to launch container: {event.sentence}")
+            case events.LaunchAnswered(outcome=launcher.Started() as outcome):
+                executors.started(draft, executor, pid=outcome.pid, started_wall_s=outcome.started_wall_s)
+            case events.LaunchAnswered(outcome=launcher.LaunchFailed() as outcome):
+                executors.failed(draft, executor, f"Failed to launch container: {outcome.sentence}")
+            case events.ContainerExited():
+                executors.ended(draft, executor, event.exited)
+
+    def _launch_path(self, draft: Draft, event: LaunchPathEvent) -> None:
         """Answers of files, fetcher and launcher; those about containers of no task change nothing."""
         match event:
             case events.SandboxMade():
@@ -132,6 +177,14 @@ class Core:
                 launch.completed_time(draft, self._task(framework_id, task_id))
             case ("resend", framework_id, task_id):
                 self._resend(draft, (framework_id, task_id))
+            case ("register", framework_id, executor_id):
+                executors.shutdown(draft, self._executor_of(framework_id, executor_id), custom.Why.UNREGISTERED)
+            case ("reregister", framework_id, executor_id):
+                executors.shutdown(draft, self._executor_of(framework_id, executor_id), custom.Why.MISSING)
+            case ("shutdown", framework_id, executor_id):
+                executors.overdue(draft, self._executor_of(framework_id, executor_id))
+            case ("heartbeat", framework_id, executor_id):
+                executors.heartbeat(draft, self._executor_of(framework_id, executor_id))
             case _:
                 raise AssertionError(f"nobody set a timer {timer}")
 
@@ -140,9 +193,12 @@ class Core:
         stream = self.state.streams[key]
         if self.state.member:
             interval_s = updates.next_interval_s(stream.interval_s)
-            draft.send_head(key, stream.head, updates.state_of(stream.newest), interval_s=interval_s)
+            draft.send_head(key, stream.head, self.state.latest(key), interval_s=interval_s)
         else:
             draft.timer(("resend", *key), None)
+
+    def _executor_of(self, framework_id: str, executor_id: str) -> Executor:
+        return self.state.executors[framework_id, executor_id]
 
     def _task(self, framework_id: str, task_id: str) -> Task:
         return self.state.tasks[framework_id, task_id]
@@ -158,3 +214,14 @@ class Core:
 
     def check(self) -> None:
         self.state.check()
+
+
+def _container(event: LaunchPathEvent) -> str:
+    """The container that an answer is about."""
+    match event:
+        case events.LaunchAnswered():
+            return event.outcome.container_id
+        case events.ContainerExited():
+            return event.exited.container_id
+        case _:
+            return event.container_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ log = structlog.get_logger("altiplano.agent")
 POINTS = (*engine_loop.POINTS, *sqlite.POINTS, *transport.POINTS, *shell.POINTS)
 """Crash points of an agent (`altiplano.kit.crash`)."""
 
+SECRET_BYTES = 32
 ISOLATIONS = {"posix": False, "cgroups": True, "posix/cpu,posix/mem": False, "cgroups/cpu,cgroups/mem": True}
 
 
@@ -129,6 +131,10 @@ def node_of(settings: Settings, work_dir: str, port: int) -> Node:
         output_max_bytes=settings.output_max or None,
         environment=tuple(sorted(_variables(settings.executor_environment_variables).items())),
         shutdown_grace_s=settings.executor_shutdown_grace_period,
+        registration_timeout_s=settings.executor_registration_timeout,
+        reregistration_timeout_s=settings.executor_reregistration_timeout,
+        recovery_timeout_s=settings.recovery_timeout,
+        executor_secret=_executor_secret(work_dir) if settings.token_file is not None else None,
         backoff_first_s=settings.registration_backoff_factor,
         gc_delay_s=settings.gc_delay,
         gc_disk_headroom=settings.gc_disk_headroom,
@@ -157,6 +163,23 @@ def _secret(path: str | None) -> str | None:
             return file.read().strip()
     except OSError as error:
         raise detect.BadSetting(f"the secret in {path} cannot be read: {error.strerror}") from error
+
+
+def _executor_secret(work_dir: str) -> bytes:
+    """What this agent signs the tokens of executors with, made at the first start and kept: they outlive it."""
+    path = os.path.join(work_dir, "executor-secret")
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        secret = secrets.token_bytes(SECRET_BYTES)
+    fresh = f"{path}.{os.getpid()}"
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(secret)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(fresh, path)
+    return secret
 
 
 def _variables(text: str | None) -> Mapping[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from altiplano.agent import effects, events, facts, updates
+from altiplano.agent import effects, events, executor_state, facts, updates
 from altiplano.agent.draws import Draws
 from altiplano.agent.settings import Node
 from altiplano.agent.state import Key, State, Task
@@ -10,6 +10,7 @@ from altiplano.engine.core import Decision, Effect, Fact, Note
 from altiplano.executors import command
 from altiplano.link import messages
 from altiplano.model.tasks import State as TaskState
+from altiplano.model.tasks import may_step
 from altiplano.model.time import Instant
 from altiplano.wire.messages import mesos
 
@@ -27,6 +28,16 @@ class Draft:
         """Whether the master listens: a welcome makes it true within the decision."""
         self.ended: set[Key] = set()
         """Tasks whose containers end by this decision."""
+        self.known: dict[str, mesos.FrameworkInfo] = {}
+        """Frameworks that are learned of, or have changed, by this decision."""
+        self.fresh: dict[Key, Task] = {}
+        """Tasks that are received by this decision."""
+        self.parted: set[executor_state.Key] = set()
+        """Executors that end by this decision."""
+        self.joined: dict[executor_state.Key, str] = {}
+        """Streams of executors that begin by this decision."""
+        self.uuids: set[bytes] = set()
+        """Updates of executors that are taken by this decision."""
         self.dropped: set[Key] = set()
         """Streams that end by this decision."""
         self._facts: list[Fact] = []
@@ -53,25 +64,42 @@ class Draft:
     def say(self, message: messages.FromAgent) -> None:
         self.do(effects.Say(connection=self.state.connection, message=message))
 
-    def report(self, task: Task, report: command.Report, *, pid: int | None = None) -> None:
-        """Queue a status of a task: the executor's report with ids and time added."""
+    def framework(self, framework_id: str) -> mesos.FrameworkInfo:
+        """The newest description of a framework."""
+        return self.known.get(framework_id) or self.state.frameworks[framework_id]
+
+    def agent_info(self) -> mesos.AgentInfo:
+        """This agent, as it introduces itself."""
+        node, agent_id = self.node, self.state.agent_id
+        return mesos.AgentInfo(
+            hostname=node.hostname,
+            port=node.port,
+            resources=node.resources,
+            attributes=node.attributes,
+            id=mesos.AgentID(value=agent_id) if agent_id else None,
+        )
+
+    def container_status(self, container_id: str, pid: int) -> mesos.ContainerStatus:
         address = mesos.NetworkInfoIPAddress(ip_address=self.node.ip)
-        container = mesos.ContainerStatus(
-            container_id=mesos.ContainerID(value=task.container_id),
-            executor_pid=pid or task.pid or None,
+        return mesos.ContainerStatus(
+            container_id=mesos.ContainerID(value=container_id),
+            executor_pid=pid or None,
             network_infos=(mesos.NetworkInfo(ip_addresses=(address,)),),
         )
+
+    def report(self, task: Task, report: command.Report, *, pid: int = 0) -> None:
+        """Queue a status of a task: the executor's report with ids and time added."""
         status = mesos.TaskStatus(
             task_id=task.info.task_id,
             state=mesos.TaskState[report.state.value],
             message=report.message,
             agent_id=mesos.AgentID(value=self.state.agent_id or ""),
             timestamp=self.now.wall_s,
-            executor_id=mesos.ExecutorID(value=task.id),
+            executor_id=mesos.ExecutorID(value=task.executor_id),
             source=report.source,
             reason=report.reason,
             uuid=self.draw.uuid_bytes(),
-            container_status=container,
+            container_status=self.container_status(task.container_id, pid or task.pid),
             limitation=report.limitation,
         )
         self.queue(task.key, status)
@@ -107,7 +135,7 @@ class Draft:
         """Say the first update of every stream, or of those of one framework: who heard them may have forgotten."""
         for key, stream in self.state.streams.items():
             if key not in self.dropped and framework_id in (None, key[0]):
-                self.send_head(key, stream.head, updates.state_of(stream.newest))
+                self.send_head(key, stream.head, self.state.latest(key))
 
     def acknowledged(self, key: Key) -> None:
         """The head of a stream is acknowledged: it leaves, and the next one goes."""
@@ -116,7 +144,7 @@ class Draft:
         if rest is None:
             self._told.add(key)
         if rest is not None and self.member:
-            self.send_head(key, rest.head, updates.state_of(rest.newest))
+            self.send_head(key, rest.head, self.state.latest(key))
 
     def untold(self) -> bool:
         """Whether updates wait for acknowledgement after this decision."""
@@ -126,5 +154,14 @@ class Draft:
         """All of it.  A status that is alone in its stream is said at once; the others wait for their turn."""
         for key, statuses in self._queued.items():
             if self.member and key not in self.state.streams and key not in self.dropped:
-                self.send_head(key, statuses[0], updates.state_of(statuses[-1]))
+                self.send_head(key, statuses[0], self._latest(key, statuses))
         return Decision(tuple(self._facts), tuple(self._effects))
+
+    def _latest(self, key: Key, statuses: list[mesos.TaskStatus]) -> TaskState:
+        """The state of a task after statuses that are queued by this decision."""
+        task = self.state.tasks.get(key)
+        latest = updates.state_of(statuses[0]) if task is None else task.state
+        for status in statuses:
+            after = updates.state_of(status)
+            latest = after if may_step(latest, after) else latest
+        return latest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from altiplano.engine.core import Effect
 from altiplano.link import messages
 from altiplano.ports import launcher
-from altiplano.wire.messages import mesos
+from altiplano.wire.messages import executor, mesos
 
 
 class Dial(Effect, frozen=True, kw_only=True):
@@ -67,6 +67,26 @@ class Launch(Effect, frozen=True, kw_only=True):
 
     spec: launcher.LaunchSpec
     cause: str
+
+
+class Limit(Effect, frozen=True, kw_only=True):
+    """New limits for a running container: the tasks in it are others than before."""
+
+    container_id: str
+    limits: launcher.CgroupLimits
+
+
+class Tell(Effect, frozen=True, kw_only=True):
+    """An event for a custom executor; dropped when the stream is gone."""
+
+    stream: str
+    event: executor.Event
+
+
+class CloseStream(Effect, frozen=True, kw_only=True):
+    """No more events; those that wait still leave."""
+
+    stream: str
 
 
 class Terminate(Effect, frozen=True, kw_only=True):

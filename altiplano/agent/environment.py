@@ -1,41 +1,74 @@
-"""The environment of a task: what Mesos promises, then what the agent and the task add.  Nothing is inherited."""
+"""The environment of a task or executor: what Mesos promises, then what agent and command add; nothing is inherited."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from altiplano.agent import executor_token
+from altiplano.agent.executor_state import Executor
 from altiplano.agent.settings import Node
 from altiplano.agent.state import Task
+from altiplano.executors import custom
 from altiplano.model import durations
 from altiplano.wire.messages import mesos
+
+Variables = tuple[tuple[str, str], ...]
 
 PATH_DEFAULT = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def of_task(node: Node, agent_id: str, framework: mesos.FrameworkInfo, task: Task) -> tuple[tuple[str, str], ...]:
+def of_task(node: Node, agent_id: str, framework: mesos.FrameworkInfo, task: Task) -> Variables:
     """All variables of a command task, sorted by name."""
-    grace_s = node.shutdown_grace_s
-    variables: dict[str, str] = {
-        "MESOS_AGENT_ENDPOINT": node.address,
-        "MESOS_CHECKPOINT": "1" if framework.checkpoint else "0",
-        "MESOS_CONTAINER_ID": task.container_id,
-        "MESOS_CONTAINER_IP": node.ip,
-        "MESOS_DIRECTORY": task.directory,
-        "MESOS_EXECUTOR_ID": task.id,
-        "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": durations.format_s(grace_s),
-        "MESOS_FRAMEWORK_ID": task.framework_id,
-        "MESOS_SANDBOX": task.directory,
-        "MESOS_SLAVE_ID": agent_id,
-        "MESOS_SLAVE_PID": node.pid,
-        "MESOS_TASK_ID": task.id,
-        "PATH": PATH_DEFAULT,
-    }
+    variables = _common(node, agent_id, framework, task.directory, task.container_id)
+    variables["MESOS_EXECUTOR_ID"] = task.executor_id
+    variables["MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD"] = durations.format_s(node.shutdown_grace_s)
+    variables["MESOS_TASK_ID"] = task.id
     role = next((r.allocation_info.role for r in task.info.resources if r.allocation_info), None)
     if role is not None:
         variables["MESOS_ALLOCATION_ROLE"] = role
+    return _with(variables, node, task.info.command)
+
+
+def of_executor(node: Node, agent_id: str, framework: mesos.FrameworkInfo, executor: Executor) -> Variables:
+    """All variables of a custom executor, sorted by name."""
+    variables = _common(node, agent_id, framework, executor.directory, executor.container_id)
+    grace_s = custom.grace_s(executor.info, node.shutdown_grace_s)
+    variables["MESOS_EXECUTOR_ID"] = executor.id
+    variables["MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD"] = durations.format_s(grace_s)
+    variables["MESOS_HTTP_COMMAND_EXECUTOR"] = "0"
+    variables["LIBPROCESS_PORT"] = "0"
+    if framework.checkpoint:
+        variables["MESOS_RECOVERY_TIMEOUT"] = durations.format_s(node.recovery_timeout_s)
+        variables["MESOS_SUBSCRIPTION_BACKOFF_MAX"] = durations.format_s(node.reregistration_timeout_s)
+    if node.executor_secret is not None:
+        variables["MESOS_EXECUTOR_AUTHENTICATION_TOKEN"] = executor_token.make(
+            node.executor_secret, executor.framework_id, executor.id, executor.container_id
+        )
+    return _with(variables, node, executor.info.command)
+
+
+def _common(
+    node: Node, agent_id: str, framework: mesos.FrameworkInfo, directory: str, container_id: str
+) -> dict[str, str]:
+    assert framework.id is not None
+    return {
+        "MESOS_AGENT_ENDPOINT": node.address,
+        "MESOS_CHECKPOINT": "1" if framework.checkpoint else "0",
+        "MESOS_CONTAINER_ID": container_id,
+        "MESOS_CONTAINER_IP": node.ip,
+        "MESOS_DIRECTORY": directory,
+        "MESOS_FRAMEWORK_ID": framework.id.value,
+        "MESOS_SANDBOX": directory,
+        "MESOS_SLAVE_ID": agent_id,
+        "MESOS_SLAVE_PID": node.pid,
+        "PATH": PATH_DEFAULT,
+    }
+
+
+def _with(variables: dict[str, str], node: Node, command: mesos.CommandInfo | None) -> Variables:
     variables.update(node.environment)
-    if task.info.command is not None:
-        variables.update(of_command(task.info.command))
+    if command is not None:
+        variables.update(of_command(command))
     return tuple(sorted(variables.items()))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from altiplano.engine.core import Event
 from altiplano.link import messages
 from altiplano.ports import launcher
+from altiplano.wire.messages import mesos
 
 
 class AgentEvent(Event, frozen=True, kw_only=True):
@@ -76,6 +77,41 @@ class ContainerExited(AgentEvent, frozen=True, kw_only=True):
 
 class LauncherDegraded(AgentEvent, frozen=True, kw_only=True):
     sentences: tuple[str, ...]
+
+
+# -- custom executors
+
+
+class ExecutorEvent(AgentEvent, frozen=True, kw_only=True):
+    framework_id: str
+    executor_id: str
+
+
+class ExecutorSubscribed(ExecutorEvent, frozen=True, kw_only=True):
+    """It listens on a new stream; `updates` are those that it saw no acknowledgement for, `task_ids` its tasks
+    without any such acknowledgement."""
+
+    stream: str
+    task_ids: tuple[str, ...]
+    updates: tuple[mesos.TaskStatus, ...]
+
+
+class ExecutorUpdated(ExecutorEvent, frozen=True, kw_only=True):
+    """It tells the state of a task; the status has a uuid."""
+
+    status: mesos.TaskStatus
+
+
+class ExecutorSaid(ExecutorEvent, frozen=True, kw_only=True):
+    """A message to its scheduler."""
+
+    data: bytes
+
+
+class ExecutorLeft(ExecutorEvent, frozen=True, kw_only=True):
+    """A stream of it has ended."""
+
+    stream: str
 
 
 # -- people

@@ -8,7 +8,7 @@ import msgspec
 
 from altiplano.engine.core import Fact
 from altiplano.engine.records import FactCodec
-from altiplano.executors import command
+from altiplano.executors import command, custom
 from altiplano.wire.messages import mesos
 
 VERSION = 1
@@ -114,12 +114,91 @@ class TaskForgotten(TaskFact, frozen=True, kw_only=True):
     """All is said about the task.  Its sandbox stays until it is too old."""
 
 
+class TaskSent(TaskFact, frozen=True, kw_only=True):
+    """A task was given to its executor, or was about to be: whether it got there, only the executor knows."""
+
+
+class KillSent(TaskFact, frozen=True, kw_only=True):
+    """The executor is to kill the task; it is told so whenever it subscribes, until the task has ended."""
+
+    policy: mesos.KillPolicy | None = None
+
+
+# -- custom executors
+
+
+class ExecutorFact(Fact, frozen=True, kw_only=True):
+    framework_id: str
+    executor_id: str
+
+
+class ExecutorReceived(ExecutorFact, frozen=True, kw_only=True):
+    """The agent answers for the executor from now on."""
+
+    info: mesos.ExecutorInfo
+    container_id: str
+    directory: str
+    received_wall_s: float
+    cause: str
+
+
+class ExecutorStepped(ExecutorFact, frozen=True, kw_only=True):
+    """Its sandbox is made or filled; `stage` by name (`executor_state.Stage`)."""
+
+    durable: ClassVar[bool] = False
+    stage: str
+
+
+class ExecutorLaunching(ExecutorFact, frozen=True, kw_only=True):
+    """Sandbox and files are complete; the launcher is asked to start the container."""
+
+
+class ExecutorStarted(ExecutorFact, frozen=True, kw_only=True):
+    pid: int
+    started_wall_s: float
+
+
+class ExecutorJoined(ExecutorFact, frozen=True, kw_only=True):
+    """It has subscribed for the first time."""
+
+
+class ExecutorConnected(ExecutorFact, frozen=True, kw_only=True):
+    durable: ClassVar[bool] = False
+    stream: str
+
+
+class ExecutorDisconnected(ExecutorFact, frozen=True, kw_only=True):
+    durable: ClassVar[bool] = False
+
+
+class ExecutorEnding(ExecutorFact, frozen=True, kw_only=True):
+    ending: custom.Ending
+
+
+class UpdatesSeen(ExecutorFact, frozen=True, kw_only=True):
+    """Updates that came from it (written by summaries; otherwise it follows from StatusQueued)."""
+
+    uuids: tuple[bytes, ...]
+
+
+class ExecutorForgotten(ExecutorFact, frozen=True, kw_only=True):
+    """It has ended, with all its tasks.  Its sandbox stays until it is too old."""
+
+    ended_wall_s: float
+
+
+# -- sandboxes
+
+
 class SandboxKept(Fact, frozen=True, kw_only=True):
-    """A sandbox that is left of a forgotten task (written by summaries; otherwise it follows from TaskForgotten)."""
+    """A sandbox that is left of an executor (written by summaries; otherwise it follows from its end).
+
+    A command task is its own executor, by the same id.
+    """
 
     container_id: str
     framework_id: str
-    task_id: str
+    executor_id: str
     directory: str
     ended_wall_s: float
 
@@ -190,6 +269,15 @@ DURABLE = (
     | StatusAcknowledged
     | StreamDropped
     | TaskForgotten
+    | TaskSent
+    | KillSent
+    | ExecutorReceived
+    | ExecutorLaunching
+    | ExecutorStarted
+    | ExecutorJoined
+    | ExecutorEnding
+    | UpdatesSeen
+    | ExecutorForgotten
     | SandboxKept
     | SandboxGone
 )

@@ -7,7 +7,7 @@ kills what takes more memory than it asked for, by the rules of Mesos.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 
 from altiplano.agent import environment
 from altiplano.agent.settings import Node
@@ -23,23 +23,30 @@ MIB = 1024 * 1024
 _RLIMITS = {limit: f"RLIMIT_{limit.value.removeprefix('RLMT_')}" for limit in mesos.RLimitInfoRLimitType}
 
 
-def limits(node: Node, task: mesos.TaskInfo) -> launcher.CgroupLimits | None:
-    """The limits of a task's cgroup; None with isolation `posix`."""
+Need = mesos.TaskInfo | mesos.ExecutorInfo
+"""Who has resources, and a command in a container."""
+
+
+def limits(node: Node, needs: Sequence[Need]) -> launcher.CgroupLimits | None:
+    """The limits of a cgroup for all of them together; None with isolation `posix`."""
     if not node.cgroups:
         return None
-    cpus, mem = amount(task.resources, "cpus"), amount(task.resources, "mem")
-    memory = int(mem * MIB)
+    cpus = sum(amount(need.resources, "cpus") for need in needs)
+    mem = sum(amount(need.resources, "mem") for need in needs)
+    cpus_limited, cpus_most = _most(needs, "cpus")
+    mem_limited, mem_most = _most(needs, "mem")
+    quota = node.hard_cpu_limit or cpus_limited
     return launcher.CgroupLimits(
         cpu_shares=max(CPU_SHARES_MIN, round(cpus * CPU_SHARES_PER_CPU)),
-        cpu_quota_us=_quota_us(node, cpus, task.limits),
-        memory_soft_bytes=max(MEMORY_BYTES_MIN, memory),
-        memory_hard_bytes=_memory_hard_bytes(memory, task.limits),
+        cpu_quota_us=_quota_us(cpus_most) if quota else None,
+        memory_soft_bytes=max(MEMORY_BYTES_MIN, int(mem * MIB)),
+        memory_hard_bytes=_bytes(mem_most if mem_limited else mem),
     )
 
 
-def rlimits(task: mesos.TaskInfo) -> tuple[launcher.Rlimit, ...]:
-    """The POSIX limits that a task asks for."""
-    info = task.container.rlimit_info if task.container is not None else None
+def rlimits(container: mesos.ContainerInfo | None) -> tuple[launcher.Rlimit, ...]:
+    """The POSIX limits that a task or executor asks for."""
+    info = container.rlimit_info if container is not None else None
     return tuple(
         launcher.Rlimit(name=_RLIMITS[limit.type], soft=limit.soft, hard=limit.hard)
         for limit in (info.rlimits if info is not None else ())
@@ -47,25 +54,36 @@ def rlimits(task: mesos.TaskInfo) -> tuple[launcher.Rlimit, ...]:
     )
 
 
-def user(node: Node, framework: mesos.FrameworkInfo, task: mesos.TaskInfo) -> str | None:
+def user(node: Node, framework: mesos.FrameworkInfo, command: mesos.CommandInfo | None) -> str | None:
     """The user to switch to; None to stay the agent's own."""
-    wanted = (task.command.user if task.command is not None else None) or framework.user
+    wanted = (command.user if command is not None else None) or framework.user
     return wanted if node.may_switch_user and wanted and wanted != node.user else None
 
 
 def problem(task: mesos.TaskInfo) -> str | None:
     """Why this agent cannot run a task as it is described, in a sentence; None if it can."""
-    if task.executor is not None:
-        return "the task brings its own executor, and this agent runs commands only: give the task a command"
     if task.command is None:
         return "the task has no command"
-    if task.command.shell and task.command.value is None:
+    return _command_problem(task.command) or _container_problem(task.container)
+
+
+def executor_problem(executor: mesos.ExecutorInfo) -> str | None:
+    """Why this agent cannot run a custom executor as it is described."""
+    if executor.type is mesos.ExecutorInfoType.DEFAULT:
+        return "it asks for the executor of task groups, and this agent has none: give the executor a command"
+    if executor.command is None:
+        return "the executor has no command"
+    return _command_problem(executor.command) or _container_problem(executor.container)
+
+
+def _command_problem(command: mesos.CommandInfo) -> str | None:
+    if command.shell and command.value is None:
         return "the command has no value: give the text that the shell shall run"
-    if not task.command.shell and not task.command.value:
+    if not command.shell and not command.value:
         return "the command has no value: give the path of the program"
-    if "\0" in (task.command.value or "") or any("\0" in argument for argument in task.command.arguments):
+    if "\0" in (command.value or "") or any("\0" in argument for argument in command.arguments):
         return "the command contains a NUL, which no command line can hold"
-    return environment.problem(task.command) or (_container_problem(task.container) if task.container else None)
+    return environment.problem(command)
 
 
 def amount(resources: Iterable[mesos.Resource], name: str) -> float:
@@ -73,21 +91,27 @@ def amount(resources: Iterable[mesos.Resource], name: str) -> float:
     return sum(r.scalar.value for r in resources if r.name == name and r.scalar is not None)
 
 
-def _quota_us(node: Node, cpus: float, task_limits: Mapping[str, mesos.ValueScalar]) -> int | None:
-    limit = task_limits.get("cpus")
-    if limit is not None:
-        return None if math.isinf(limit.value) else max(CPU_QUOTA_US_MIN, round(limit.value * launcher.CPU_PERIOD_US))
-    return max(CPU_QUOTA_US_MIN, round(cpus * launcher.CPU_PERIOD_US)) if node.hard_cpu_limit else None
+def _most(needs: Sequence[Need], name: str) -> tuple[bool, float]:
+    """Whether anybody named a limit for a resource, and the sum of limits, or of requests where there is none."""
+    limited, most = False, 0.0
+    for need in needs:
+        limit = need.limits.get(name) if isinstance(need, mesos.TaskInfo) else None
+        limited = limited or limit is not None
+        most += limit.value if limit is not None else amount(need.resources, name)
+    return limited, most
 
 
-def _memory_hard_bytes(memory: int, task_limits: Mapping[str, mesos.ValueScalar]) -> int | None:
-    limit = task_limits.get("mem")
-    if limit is None:
-        return max(MEMORY_BYTES_MIN, memory)
-    return None if math.isinf(limit.value) else max(MEMORY_BYTES_MIN, int(limit.value * MIB))
+def _quota_us(cpus: float) -> int | None:
+    return None if math.isinf(cpus) else max(CPU_QUOTA_US_MIN, round(cpus * launcher.CPU_PERIOD_US))
 
 
-def _container_problem(container: mesos.ContainerInfo) -> str | None:
+def _bytes(mem: float) -> int | None:
+    return None if math.isinf(mem) else max(MEMORY_BYTES_MIN, int(mem * MIB))
+
+
+def _container_problem(container: mesos.ContainerInfo | None) -> str | None:
+    if container is None:
+        return None
     if container.type is mesos.ContainerInfoType.DOCKER:
         return "the task asks for a Docker container, and this agent has no images: leave out the container"
     if container.mesos is not None and container.mesos.image is not None:

@@ -13,8 +13,9 @@ import msgspec
 
 from altiplano.agent import effects, environment, facts, isolation, sandbox
 from altiplano.agent.draft import Draft
+from altiplano.agent.executor_state import Executor
 from altiplano.agent.state import LAUNCHED, Stage, Task
-from altiplano.executors import command
+from altiplano.executors import command, custom
 from altiplano.model.tasks import State as TaskState
 from altiplano.ports import launcher
 from altiplano.wire.messages import mesos
@@ -23,17 +24,21 @@ Reason = mesos.TaskStatusReason
 Source = mesos.TaskStatusSource
 Why = command.Why
 
-CAPABLE = mesos.FrameworkInfoCapabilityType
 
-
-def receive(draft: Draft, framework: mesos.FrameworkInfo, task: mesos.TaskInfo, raw: bytes) -> Task:
-    """The agent answers for a task from now on."""
+def receive(
+    draft: Draft, framework: mesos.FrameworkInfo, task: mesos.TaskInfo, raw: bytes, executor: Executor | None = None
+) -> Task:
+    """The agent answers for a task from now on.  A task of an executor is in its container."""
     assert framework.id is not None
     assert draft.state.agent_id is not None
-    container_id = draft.draw.uuid()
-    directory = sandbox.directory(
-        draft.node.work_dir, draft.state.agent_id, framework.id.value, task.task_id.value, container_id
-    )
+    if executor is not None:
+        container_id, directory = executor.container_id, executor.directory
+    else:
+        container_id = draft.draw.uuid()
+        runs_in = task.executor.executor_id.value if task.executor is not None else task.task_id.value
+        directory = sandbox.directory(
+            draft.node.work_dir, draft.state.agent_id, framework.id.value, runs_in, container_id
+        )
     received = facts.TaskReceived(
         framework_id=framework.id.value,
         task_id=task.task_id.value,
@@ -44,7 +49,7 @@ def receive(draft: Draft, framework: mesos.FrameworkInfo, task: mesos.TaskInfo, 
         cause=draft.cause,
     )
     draft.fact(received)
-    fresh = Task(received)
+    fresh = draft.fresh[received.framework_id, received.task_id] = Task(received)
     draft.note_task(fresh, f"task {fresh.id} arrived; its container is {container_id}")
     return fresh
 
@@ -58,7 +63,7 @@ def begin(draft: Draft, task: Task, framework: mesos.FrameworkInfo) -> None:
         effects.MakeSandbox(
             container_id=task.container_id,
             directory=task.directory,
-            user=isolation.user(draft.node, framework, task.info),
+            user=isolation.user(draft.node, framework, task.info.command),
             links=sandbox.links(draft.node.work_dir, draft.state.agent_id, task.directory),
             cause=task.cause,
         )
@@ -78,7 +83,7 @@ def sandbox_made(draft: Draft, task: Task) -> None:
         effects.Fetch(
             container_id=task.container_id,
             directory=task.directory,
-            user=isolation.user(draft.node, draft.state.frameworks[task.framework_id], task.info),
+            user=isolation.user(draft.node, draft.state.frameworks[task.framework_id], task.info.command),
             uris=uris,
             cause=task.cause,
         )
@@ -106,11 +111,7 @@ def spec(draft: Draft, task: Task) -> launcher.LaunchSpec:
     framework, order = draft.state.frameworks[task.framework_id], task.info.command
     assert order is not None
     assert draft.state.agent_id is not None
-    if order.shell:
-        executable = "/bin/sh"
-        argv: tuple[str, ...] = ("/bin/sh", "-c", order.value or "")
-    else:
-        executable, argv = order.value or "", order.arguments or (order.value or "",)
+    executable, argv = program(order)
     return launcher.LaunchSpec(
         container_id=task.container_id,
         executable=executable,
@@ -119,11 +120,18 @@ def spec(draft: Draft, task: Task) -> launcher.LaunchSpec:
         directory=task.directory,
         stdout=posixpath.join(task.directory, "stdout"),
         stderr=posixpath.join(task.directory, "stderr"),
-        user=isolation.user(draft.node, framework, task.info),
-        rlimits=isolation.rlimits(task.info),
-        cgroup=isolation.limits(draft.node, task.info),
+        user=isolation.user(draft.node, framework, task.info.command),
+        rlimits=isolation.rlimits(task.info.container),
+        cgroup=isolation.limits(draft.node, (task.info,)),
         output_max_bytes=draft.node.output_max_bytes,
     )
+
+
+def program(order: mesos.CommandInfo) -> tuple[str, tuple[str, ...]]:
+    """The executable and the arguments of a command."""
+    if order.shell:
+        return "/bin/sh", ("/bin/sh", "-c", order.value or "")
+    return order.value or "", order.arguments or (order.value or "",)
 
 
 def started(draft: Draft, task: Task, *, pid: int, started_wall_s: float) -> None:
@@ -163,7 +171,7 @@ def failed(
         draft.do(effects.Forget(container_id=task.container_id))
     silent = task.killing is not None and task.killing.why is Why.REMOVED
     report = command.Report(state=state, source=Source.SOURCE_AGENT, reason=reason, message=sentence)
-    _end(draft, task, None if silent else report, ran=False)
+    end(draft, task, None if silent else report, ran=False)
     draft.note_task(task, f"did not start: {sentence}")
 
 
@@ -171,7 +179,7 @@ def kill(draft: Draft, task: Task, why: Why, *, policy: mesos.KillPolicy | None 
     """Somebody wants the task to end."""
     if task.stage is Stage.ENDED:
         if why is Why.REMOVED:
-            _forget(draft, task)
+            forget(draft, task)
         return
     if task.stage not in LAUNCHED:
         _kill_unlaunched(draft, task, why)
@@ -208,14 +216,14 @@ def _kill_unlaunched(draft: Draft, task: Task, why: Why) -> None:
     """Nothing of the task runs yet: it ends here and now."""
     draft.do(effects.CancelPreparing(container_id=task.container_id))
     if why is Why.REMOVED:
-        _end(draft, task, None, ran=False)
+        end(draft, task, None, ran=False)
         return
     state = command.ENDS[why].state
     reason = Reason.REASON_TASK_KILLED_DURING_LAUNCH if state is TaskState.KILLED else command.ENDS[why].reason
     report = command.Report(
         state=state, source=Source.SOURCE_AGENT, reason=reason, message="The task ended before its command was started"
     )
-    _end(draft, task, report, ran=False)
+    end(draft, task, report, ran=False)
     draft.note_task(task, "was killed before its command was started")
 
 
@@ -251,14 +259,14 @@ def ended(draft: Draft, task: Task, exited: launcher.Exited) -> None:
         )
         if task.killing is None:
             draft.report(task, command.running())
-    _end(draft, task, _last_report(draft, task, exited), ran=True, exited=exited)
+    end(draft, task, _last_report(draft, task, exited), ran=True, exited=exited)
     if exited.wait_status is None:
         draft.note_task(task, exited.limitation or "ended while nobody was there to see how")
     else:
-        draft.note_task(task, f"ended: {command.exit_message(exited.wait_status)}" + _usage(exited))
+        draft.note_task(task, f"ended: {command.exit_message(exited.wait_status)}" + usage_of(exited))
 
 
-def _usage(exited: launcher.Exited) -> str:
+def usage_of(exited: launcher.Exited) -> str:
     parts = [f"it ran for {max(0.0, exited.ended_wall_s - exited.started_wall_s):.1f} s"]
     if exited.cpu_s is not None:
         parts.append(f"used {exited.cpu_s:.1f} s of cpu time")
@@ -293,7 +301,7 @@ def _last_report(draft: Draft, task: Task, exited: launcher.Exited) -> command.R
     return command.ended(plan_of(draft, task), task.killing, exit_)
 
 
-def _end(
+def end(
     draft: Draft, task: Task, report: command.Report | None, *, ran: bool, exited: launcher.Exited | None = None
 ) -> None:
     """The task will not run again.  Without a report nobody wants to hear of it, and it is forgotten."""
@@ -312,10 +320,10 @@ def _end(
     if report is not None:
         draft.report(task, report)
     else:
-        _forget(draft, task)
+        forget(draft, task)
 
 
-def _forget(draft: Draft, task: Task) -> None:
+def forget(draft: Draft, task: Task) -> None:
     drop_stream(draft, task)
     draft.fact(facts.TaskForgotten(framework_id=task.framework_id, task_id=task.id))
 
@@ -332,8 +340,7 @@ def plan_of(draft: Draft, task: Task) -> command.Plan:
 
 def lost_state(framework: mesos.FrameworkInfo) -> TaskState:
     """How a task is called that never reached its executor: schedulers that know partitions get the truer word."""
-    aware = any(capability.type is CAPABLE.PARTITION_AWARE for capability in framework.capabilities)
-    return TaskState.DROPPED if aware else TaskState.LOST
+    return TaskState.DROPPED if custom.aware(framework) else TaskState.LOST
 
 
 def _grace(grace_s: float) -> mesos.KillPolicy:

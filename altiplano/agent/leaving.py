@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from altiplano.agent import effects, events, facts, launch
+from altiplano.agent import effects, events, executor_state, executors, facts
 from altiplano.agent.draft import Draft
 from altiplano.agent.state import LAUNCHED
 from altiplano.executors import command
@@ -28,17 +28,18 @@ def order(draft: Draft, event: events.StopOrdered) -> None:
     draft.note(sentence)
     draft.fact(facts.LeaveOrdered(sentence=sentence, failed=False, with_tasks=event.with_tasks or event.for_good))
     if not event.for_good and not event.with_tasks:
-        idle = not any(task.stage in LAUNCHED for task in draft.state.tasks.values())
-        draft.do(effects.Exit(sentence=sentence, failed=False, stop_launcher=idle))
+        draft.do(effects.Exit(sentence=sentence, failed=False, stop_launcher=not _running(draft)))
         return
+    why = Why.REMOVED if event.for_good else Why.STOPPING
+    executors.shutdown_all(draft, why)
     for task in list(draft.state.tasks.values()):
-        launch.kill(draft, task, Why.REMOVED if event.for_good else Why.STOPPING)
+        executors.kill(draft, task, why)
     wake_if_idle(draft)
 
 
 def wake_if_idle(draft: Draft) -> None:
     """Where nothing runs that could end, no event will ask again whether it is time to go; so a timer does."""
-    if not any(task.stage in LAUNCHED for task in draft.state.tasks.values()):
+    if not _running(draft):
         wait_s = ACKNOWLEDGEMENTS_S_MAX if draft.member and draft.untold() else 0.0
         draft.timer(LEAVE, draft.now.mono_s + wait_s)
 
@@ -48,7 +49,7 @@ def go_when_done(draft: Draft) -> None:
     leaving = draft.state.leaving
     if leaving is None or not leaving.with_tasks:
         return
-    if any(task.stage in LAUNCHED and key not in draft.ended for key, task in draft.state.tasks.items()):
+    if _running(draft):
         return
     deadline_s = draft.state.timers.at(LEAVE)
     if draft.member and draft.untold():
@@ -59,3 +60,12 @@ def go_when_done(draft: Draft) -> None:
             return
     draft.timer(LEAVE, None)
     draft.do(effects.Exit(sentence=leaving.sentence, failed=leaving.failed, stop_launcher=True))
+
+
+def _running(draft: Draft) -> bool:
+    """Whether the launcher may have processes of a task or executor after this decision."""
+    state = draft.state
+    return any(task.stage in LAUNCHED and key not in draft.ended for key, task in state.tasks.items()) or any(
+        executor.stage in executor_state.LAUNCHED and key not in draft.parted
+        for key, executor in state.executors.items()
+    )

@@ -15,12 +15,11 @@ import base64
 
 import msgspec
 
-from altiplano.agent import effects, events, facts, launch, leaving, orders, updates
+from altiplano.agent import effects, events, executors, facts, leaving, orders, updates
 from altiplano.agent.draft import Draft
 from altiplano.agent.state import Link, State, Task
 from altiplano.executors import command
 from altiplano.link import messages
-from altiplano.wire.messages import mesos
 
 BACKOFF_MAX_S = 60.0
 """The longest pause between two attempts to reach the master."""
@@ -102,10 +101,7 @@ def _order(draft: Draft, message: messages.FromMaster) -> None:
         case messages.UpdateFramework():
             orders.update_framework(draft, message.framework)
         case messages.FrameworkMessage():
-            draft.note(
-                f"a message to executor {message.executor_id} is dropped: no custom executor of that name runs here",
-                message.framework_id,
-            )
+            executors.message(draft, message.framework_id, message.executor_id, message.data)
         case _:
             draft.note(f"the master sent an unexpected {type(message).__name__}; it is ignored")
 
@@ -115,25 +111,19 @@ def hello(draft: Draft) -> messages.Hello:
     state = draft.state
     return messages.Hello(
         version=messages.VERSION,
-        agent=agent_info(draft),
+        agent=draft.agent_info(),
         credential=draft.node.credential,
         epoch=state.epoch,
         altiplano_version=draft.node.altiplano_version,
         boot_id=state.boot_id or "",
         tasks=tuple(report_of(state, task) for task in state.tasks.values() if not _silent(task)),
-        frameworks=tuple(state.frameworks[fid] for fid in {task.framework_id: 0 for task in state.tasks.values()}),
+        executors=tuple(
+            messages.ExecutorReport(framework_id=executor.framework_id, executor=executor.info)
+            for executor in state.executors.values()
+            if not executor.silent
+        ),
+        frameworks=tuple(state.frameworks[framework_id] for framework_id in state.busy_frameworks()),
         cause=draft.cause,
-    )
-
-
-def agent_info(draft: Draft) -> mesos.AgentInfo:
-    node, agent_id = draft.node, draft.state.agent_id
-    return mesos.AgentInfo(
-        hostname=node.hostname,
-        port=node.port,
-        resources=node.resources,
-        attributes=node.attributes,
-        id=mesos.AgentID(value=agent_id) if agent_id else None,
     )
 
 
@@ -146,6 +136,7 @@ def report_of(state: State, task: Task) -> messages.TaskReport:
         statuses=(task.status,) if task.status is not None else (),
         status_state=updates.state_of(stream.head).value if stream is not None else None,
         status_uuid=_text(stream.head.uuid) if stream is not None else None,
+        executor_id=task.executor_id if task.hosted else None,
     )
 
 
@@ -170,13 +161,16 @@ def welcome(draft: Draft, message: messages.Welcome) -> None:
         _end_all(draft)
         return
     gone = set(message.completed_frameworks)
-    for framework_id in gone & {task.framework_id for task in state.tasks.values()}:
+    for framework_id in sorted(gone.intersection(state.busy_frameworks())):
         orders.shutdown_framework(draft, framework_id)
     if state.master_epoch == message.epoch:
         # The same master has seen the link break: it has given up the tasks of frameworks that do not checkpoint.
+        unkept = {f for f in state.busy_frameworks() if not state.frameworks[f].checkpoint and f not in gone}
+        for framework_id in sorted(unkept):
+            executors.shutdown_all(draft, Why.UNKEPT, framework_id=framework_id)
         for task in list(state.tasks.values()):
-            if not state.frameworks[task.framework_id].checkpoint and task.framework_id not in gone:
-                launch.kill(draft, task, Why.UNKEPT)
+            if task.framework_id in unkept:
+                executors.kill(draft, task, Why.UNKEPT)
     draft.send_heads()
 
 
@@ -202,8 +196,9 @@ def removed(draft: Draft, sentence: str) -> None:
 
 
 def _end_all(draft: Draft) -> None:
+    executors.shutdown_all(draft, Why.REMOVED)
     for task in list(draft.state.tasks.values()):
-        launch.kill(draft, task, Why.REMOVED)
+        executors.kill(draft, task, Why.REMOVED)
     for key in draft.state.streams:
         if key not in draft.state.tasks:
             draft.dropped.add(key)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from altiplano.agent import facts, isolation, launch, updates
+from altiplano.agent import executors, facts, isolation, launch, updates
 from altiplano.agent.draft import Draft
-from altiplano.executors import command
+from altiplano.executors import command, custom
 from altiplano.link import messages
 from altiplano.model.tasks import State as TaskState
 from altiplano.wire import json
@@ -21,6 +21,9 @@ def run(draft: Draft, order: messages.RunTask) -> None:
     if task is None or _known(draft, order.framework, task):
         return
     know(draft, order.framework)
+    if task.executor is not None:
+        _run_hosted(draft, order, task, task.executor)
+        return
     fresh = launch.receive(draft, order.framework, task, bytes(order.task))
     problem = isolation.problem(task)
     if draft.state.leaving is not None:
@@ -31,6 +34,14 @@ def run(draft: Draft, order: messages.RunTask) -> None:
         launch.failed(draft, fresh, f"This agent cannot run the task: {problem}")
     else:
         launch.begin(draft, fresh, order.framework)
+
+
+def _run_hosted(draft: Draft, order: messages.RunTask, task: mesos.TaskInfo, executor: mesos.ExecutorInfo) -> None:
+    tasks = [(task, bytes(order.task))]
+    if draft.state.leaving is not None:
+        executors.refuse(draft, order.framework, executor, tasks, "The agent is about to stop")
+    else:
+        executors.run(draft, order.framework, executor, tasks, expected_new=order.launch_executor)
 
 
 def run_group(draft: Draft, order: messages.RunTaskGroup) -> None:
@@ -48,7 +59,7 @@ def kill(draft: Draft, order: messages.KillTask) -> None:
     key = (order.framework_id, order.task_id)
     task = draft.state.tasks.get(key)
     if task is not None:
-        launch.kill(draft, task, Why.ORDERED, policy=order.kill_policy)
+        executors.kill(draft, task, Why.ORDERED, policy=order.kill_policy)
         return
     if key in draft.state.streams:
         return
@@ -87,8 +98,9 @@ def acknowledge(draft: Draft, order: messages.Acknowledge) -> None:
 def shutdown_framework(draft: Draft, framework_id: str) -> None:
     """End everything of a framework that is gone, and say nothing more about it."""
     tasks = draft.state.tasks_of(framework_id)
+    executors.shutdown_all(draft, Why.REMOVED, framework_id=framework_id)
     for task in tasks:
-        launch.kill(draft, task, Why.REMOVED)
+        executors.kill(draft, task, Why.REMOVED)
     for key in draft.state.streams:
         if key[0] == framework_id and key not in draft.state.tasks:
             draft.dropped.add(key)
@@ -99,8 +111,12 @@ def shutdown_framework(draft: Draft, framework_id: str) -> None:
 
 def shutdown_executor(draft: Draft, order: messages.ShutdownExecutor) -> None:
     """A command task is its own executor, by the same id."""
+    executor = draft.state.executors.get((order.framework_id, order.executor_id))
+    if executor is not None:
+        executors.shutdown(draft, executor, custom.Why.ORDERED)
+        return
     task = draft.state.tasks.get((order.framework_id, order.executor_id))
-    if task is not None:
+    if task is not None and not task.hosted:
         launch.kill(draft, task, Why.ORDERED)
 
 
@@ -120,6 +136,7 @@ def know(draft: Draft, framework: mesos.FrameworkInfo) -> None:
     assert framework.id is not None
     if draft.state.frameworks.get(framework.id.value) != framework:
         draft.fact(facts.FrameworkKnown(framework=framework))
+        draft.known[framework.id.value] = framework
 
 
 def _read(draft: Draft, raw: bytes) -> mesos.TaskInfo | None:

@@ -12,13 +12,16 @@ The log says what the agent had promised; the launcher's inventory says what bec
 | killing                     | running       | SIGTERM again, SIGKILL at the deadline that was promised |
 | ended, or nothing           | anything      | ended if it runs, and forgotten                          |
 
+Custom executors and their tasks: the same table, and one line more.  An executor that runs has some time
+to subscribe again, with what it knows of its tasks (`executors`).
+
 Tasks of frameworks that do not checkpoint are killed and told as lost, as frameworks written for
 Mesos expect.
 """
 
 from __future__ import annotations
 
-from altiplano.agent import effects, events, facts, launch, membership
+from altiplano.agent import effects, events, executors, facts, launch, membership
 from altiplano.agent.draft import Draft
 from altiplano.agent.state import LAUNCHED, Stage, Task
 from altiplano.executors import command
@@ -40,8 +43,10 @@ def recover(draft: Draft, event: events.Recovered) -> None:
     for container_id, outcome in outcomes.items():
         _unclaimed(draft, container_id, outcome)
     for task in list(draft.state.tasks.values()):
-        if task.stage is not Stage.ENDED:
+        if task.stage is not Stage.ENDED and not task.hosted:
             _take_up(draft, task, outcomes.get(task.container_id), rebooted=rebooted)
+    for executor in list(draft.state.executors.values()):
+        executors.take_up(draft, executor, outcomes.get(executor.container_id), rebooted=rebooted)
     running = sum(isinstance(outcome, launcher.Started) for outcome in outcomes.values())
     if draft.state.tasks or outcomes:
         draft.note(
@@ -52,9 +57,11 @@ def recover(draft: Draft, event: events.Recovered) -> None:
 
 
 def _unclaimed(draft: Draft, container_id: str, outcome: launcher.Outcome) -> None:
-    """A container that no unfinished task belongs to."""
+    """A container that no unfinished task or executor belongs to."""
     task = draft.state.task_of(container_id)
     if task is not None and task.stage is not Stage.ENDED:
+        return
+    if draft.state.executor_of(container_id) is not None:
         return
     if isinstance(outcome, launcher.Started):
         draft.note(f"container {container_id} belongs to no task of this agent and is ended", container_id)

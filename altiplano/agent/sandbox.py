@@ -58,7 +58,9 @@ def _sandbox(known: state.State, base: str, clean: str, parts: list[str]) -> tup
 def _runs(known: state.State, framework_id: str, executor_id: str) -> list[tuple[str, str]]:
     """(directory, container id) of all runs of an executor, newest first."""
     key = (framework_id, executor_id)
-    runs = [(task.directory, task.container_id) for task in (known.tasks.get(key),) if task is not None]
+    task, executor = known.tasks.get(key), known.executors.get(key)
+    runs = [(executor.directory, executor.container_id)] if executor is not None else []
+    runs += [(task.directory, task.container_id)] if task is not None and not task.hosted else []
     runs += [(kept.directory, kept.container_id) for kept in known.sandboxes_of(key)]
     return runs
 

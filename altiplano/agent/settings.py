@@ -172,6 +172,11 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     environment: tuple[tuple[str, str], ...] = ()
     """Variables that every task gets."""
     shutdown_grace_s: float = 5.0
+    registration_timeout_s: float = 60.0
+    reregistration_timeout_s: float = 2.0
+    recovery_timeout_s: float = 900.0
+    executor_secret: bytes | None = None
+    """Signs the tokens of custom executors; None: they need none."""
     backoff_first_s: float = 1.0
     gc_delay_s: float = 7 * 86400.0
     gc_disk_headroom: float = 0.1

@@ -24,6 +24,7 @@ from altiplano.engine.core import Effect
 from altiplano.engine.journal import Journal
 from altiplano.engine.loop import Engine
 from altiplano.engine.recorder import Recorder
+from altiplano.engine.streams import EventStream
 from altiplano.kit import crash
 from altiplano.link import messages
 from altiplano.link.session import Arrival, StreamBytes
@@ -33,6 +34,8 @@ from altiplano.ports.clock import Clock
 from altiplano.ports.files import Files, FilesFailed
 from altiplano.ports.ids import Ids
 from altiplano.ports.log import Log
+from altiplano.wire.codec import Codec
+from altiplano.wire.messages import executor as executor_api
 from altiplano.wire.messages import mesos
 
 STOP_GRACE_S = 1.0
@@ -53,6 +56,10 @@ POINTS = (
     "before_terminate",
     "after_terminate",
     "after_forget",
+    "executor_subscribed",
+    "executor_update_heard",
+    "executor_launch_told",
+    "executor_acknowledgement_told",
 )
 """Crash points of an agent's shell (`altiplano.kit.crash`)."""
 
@@ -60,6 +67,11 @@ _HEARD_AT = {
     messages.Welcome: "welcome_heard",
     messages.RunTask: "task_heard",
     messages.Acknowledge: "acknowledgement_heard",
+}
+
+_TOLD_AT = {
+    executor_api.EventType.LAUNCH: "executor_launch_told",
+    executor_api.EventType.ACKNOWLEDGED: "executor_acknowledgement_told",
 }
 
 log = structlog.get_logger("altiplano.agent")
@@ -76,6 +88,9 @@ AgentEffect = (
     | effects.Fetch
     | effects.CancelPreparing
     | effects.Launch
+    | effects.Limit
+    | effects.Tell
+    | effects.CloseStream
     | effects.Terminate
     | effects.Destroy
     | effects.Forget
@@ -146,6 +161,7 @@ class Agent:
         self._exit: asyncio.Future[effects.Exit] | None = None
         self._link: _Link | None = None
         self._preparing: dict[str, asyncio.Task[None]] = {}
+        self._streams: dict[str, EventStream] = {}
 
     async def run(self) -> effects.Exit:
         """Recover, then serve until an Exit is decided or the task is cancelled.
@@ -184,6 +200,8 @@ class Agent:
                 self.recovered.set()
                 ended = await exit_
                 self._hang_up("the agent stops")
+                for stream in self._streams.values():
+                    stream.close()
                 for part in [*parts, *self._preparing.values()]:
                     part.cancel()
         except ExceptionGroup as failures:
@@ -201,6 +219,73 @@ class Agent:
     def kill(self, container_id: str) -> None:
         """Ask a container to end, as its scheduler could."""
         self._post(events.KillAsked(cause=self._cause("kill"), seed=self._seed(), container_id=container_id))
+
+    # -- executors
+
+    def subscribe(self, codec: Codec, call: executor_api.Call, subscribe: executor_api.CallSubscribe) -> EventStream:
+        """Open the event stream of an executor."""
+        name = self._cause("executor")
+        stream = self._streams[name] = EventStream(name, codec)
+        crash.at("executor_subscribed")
+        subscribed = events.ExecutorSubscribed(
+            cause=name,
+            seed=self._seed(),
+            framework_id=call.framework_id.value,
+            executor_id=call.executor_id.value,
+            stream=name,
+            task_ids=tuple(task.task_id.value for task in subscribe.unacknowledged_tasks),
+            updates=tuple(update.status for update in subscribe.unacknowledged_updates),
+        )
+        self._post(subscribed)
+        return stream
+
+    def executor_updated(self, call: executor_api.Call, status: mesos.TaskStatus) -> None:
+        crash.at("executor_update_heard")
+        updated = events.ExecutorUpdated(
+            cause=self._cause("update"),
+            seed=self._seed(),
+            framework_id=call.framework_id.value,
+            executor_id=call.executor_id.value,
+            status=status,
+        )
+        self._post(updated)
+
+    def executor_said(self, call: executor_api.Call, data: bytes) -> None:
+        said = events.ExecutorSaid(
+            cause=self._cause("message"),
+            seed=self._seed(),
+            framework_id=call.framework_id.value,
+            executor_id=call.executor_id.value,
+            data=data,
+        )
+        self._post(said)
+
+    def executor_left(self, call: executor_api.Call, stream: EventStream) -> None:
+        """The connection of an executor's stream has ended."""
+        stream.close()
+        if self._streams.pop(stream.name, None) is None or self._exit is None or self._exit.done():
+            return
+        left = events.ExecutorLeft(
+            cause=stream.name,
+            seed=self._seed(),
+            framework_id=call.framework_id.value,
+            executor_id=call.executor_id.value,
+            stream=stream.name,
+        )
+        self._post(left)
+
+    def _tell(self, effect: effects.Tell) -> None:
+        stream = self._streams.get(effect.stream)
+        if stream is None:
+            return
+        if not stream.put(stream.codec.record(effect.event)):
+            # The carrier of the stream ends with it and tells the core.
+            log.warning("cut off", action="cut-stream", cause=stream.name, reason=stream.cut_because)
+        crash.at_entry(_TOLD_AT, effect.event.type)
+
+    def _close_stream(self, name: str) -> None:
+        if (stream := self._streams.get(name)) is not None:
+            stream.close()
 
     # -- what happens
 
@@ -247,6 +332,12 @@ class Agent:
             case effects.CancelPreparing():
                 if (task := self._preparing.pop(effect.container_id, None)) is not None:
                     task.cancel()
+            case effects.Tell():
+                self._tell(effect)
+            case effects.CloseStream():
+                self._close_stream(effect.stream)
+            case effects.Limit():
+                self._begin(self._limit(effect), f"limit {effect.container_id}")
             case effects.Terminate():
                 self._begin(self._terminate(effect.container_id), f"terminate {effect.container_id}")
             case effects.Destroy():
@@ -390,6 +481,15 @@ class Agent:
         with contextlib.suppress(launcher.UnknownContainer):
             await self.outside.launcher.kill(container_id, signal.SIGTERM, launcher.Scope.CONTAINER)
         crash.at("after_terminate")
+
+    async def _limit(self, effect: effects.Limit) -> None:
+        # An unknown one has ended meanwhile, or has not been started yet and gets its limits then.
+        try:
+            await self.outside.launcher.update(effect.container_id, effect.limits)
+        except launcher.LauncherClosed:
+            raise
+        except launcher.LauncherError as error:
+            log.warning("limits stay as they were", action="limit", container=effect.container_id, reason=str(error))
 
     async def _destroy(self, container_id: str) -> None:
         await self.outside.launcher.destroy(container_id)

@@ -2,11 +2,14 @@
 
             received ──► sandbox ──► fetching ──► starting ──► running ──► killing
                 │           │   └────────┼───────────▲│           │           │
-                └───────────┴────────────┴────────────┴─────┬─────┴───────────┘
-                                                            ▼
-                                                          ended
+                ├───────────┴────────────┴────────────┴─────┬─────┴───────────┘
+                │                                           ▼
+                └──► sent ─────────────────────────────►  ended
 
-`received`, `starting`, `running`, `killing` and `ended` are durable.  A process that finds a task in
+A task of a custom executor waits as `received` until the executor listens, then it is `sent`; what becomes
+of it the executor tells (`executor_state`).
+
+`received`, `starting`, `running`, `killing`, `sent` and `ended` are durable.  A process that finds a task in
 another stage takes it up again at `received`: making a sandbox and fetching may be repeated.
 """
 
@@ -18,7 +21,8 @@ from enum import Enum
 
 import msgspec
 
-from altiplano.agent import facts, updates
+from altiplano.agent import executor_state, facts, updates
+from altiplano.agent.executor_state import Executor
 from altiplano.agent.timers import Timers
 from altiplano.engine.core import Fact
 from altiplano.executors import command
@@ -48,11 +52,13 @@ class Stage(Enum):
     STARTING = "starting"
     RUNNING = "running"
     KILLING = "killing"
+    SENT = "sent"
     ENDED = "ended"
 
 
 STEPS: Mapping[Stage, frozenset[Stage]] = {
-    Stage.RECEIVED: frozenset({Stage.SANDBOX, Stage.ENDED}),
+    Stage.RECEIVED: frozenset({Stage.SANDBOX, Stage.SENT, Stage.ENDED}),
+    Stage.SENT: frozenset({Stage.ENDED}),
     Stage.SANDBOX: frozenset({Stage.FETCHING, Stage.STARTING, Stage.ENDED}),
     Stage.FETCHING: frozenset({Stage.STARTING, Stage.ENDED}),
     Stage.STARTING: frozenset({Stage.RUNNING, Stage.ENDED}),
@@ -90,8 +96,11 @@ class Task:
         "container_id",
         "directory",
         "ended",
+        "executor_id",
         "framework_id",
+        "hosted",
         "info",
+        "kill",
         "killing",
         "pid",
         "raw",
@@ -106,11 +115,16 @@ class Task:
         self.framework_id = fact.framework_id
         self.raw = bytes(fact.task)
         self.info = msgspec.json.decode(self.raw, type=mesos.TaskInfo)
+        executor = self.info.executor
+        self.hosted = executor is not None
+        """A custom executor runs it: container and sandbox are the executor's."""
+        self.executor_id = executor.executor_id.value if executor is not None else self.id
         self.container_id = fact.container_id
         self.directory = fact.directory
         self.received_wall_s = fact.received_wall_s
         self.cause = fact.cause
         self.stage = Stage.RECEIVED
+        self.kill: facts.KillSent | None = None
         self.state = TaskState.STAGING
         self.status: mesos.TaskStatus | None = None
         self.pid = 0
@@ -125,6 +139,10 @@ class Task:
     @property
     def key(self) -> Key:
         return self.framework_id, self.id
+
+    @property
+    def executor_key(self) -> executor_state.Key:
+        return self.framework_id, self.executor_id
 
     @property
     def ran(self) -> bool:
@@ -145,6 +163,9 @@ class State:
         self.frameworks: OrderedDict[str, mesos.FrameworkInfo] = OrderedDict()
         self.tasks: dict[Key, Task] = {}
         self.by_container: dict[str, Key] = {}
+        self.executors: dict[executor_state.Key, Executor] = {}
+        self.executor_by_container: dict[str, executor_state.Key] = {}
+        self.ended_executors: dict[str, deque[executor_state.Ended]] = {}
         self.streams: dict[Key, updates.Stream] = {}
         self.kept: OrderedDict[str, facts.SandboxKept] = OrderedDict()
         self.completed: dict[str, deque[Task]] = {}
@@ -161,7 +182,8 @@ class State:
         self.counts: Counter[str] = Counter()
         """Statuses queued by state, and launches that failed, since this process began."""
         self._kept_by_key: dict[Key, list[str]] = {}
-        self._tasks_of: dict[str, int] = {}
+        self._held_of: Counter[str] = Counter()
+        """Tasks and executors of each framework."""
 
     # -- reading
 
@@ -170,20 +192,34 @@ class State:
         return self.link is Link.MEMBER
 
     def task_of(self, container_id: str) -> Task | None:
-        """The task that runs in a container."""
+        """The task that has a container of its own."""
         key = self.by_container.get(container_id)
         return None if key is None else self.tasks[key]
+
+    def executor_of(self, container_id: str) -> Executor | None:
+        """The custom executor that runs in a container."""
+        key = self.executor_by_container.get(container_id)
+        return None if key is None else self.executors[key]
+
+    def latest(self, key: Key) -> TaskState:
+        """The state that a task has now; of an unknown one what its stream says last."""
+        task = self.tasks.get(key)
+        return task.state if task is not None else updates.state_of(self.streams[key].newest)
 
     def tasks_of(self, framework_id: str) -> list[Task]:
         return [task for task in self.tasks.values() if task.framework_id == framework_id]
 
-    def sandboxes_of(self, key: Key) -> list[facts.SandboxKept]:
-        """Kept sandboxes of forgotten tasks of this name, newest first."""
+    def sandboxes_of(self, key: executor_state.Key) -> list[facts.SandboxKept]:
+        """Kept sandboxes of forgotten executors of this name, newest first."""
         return [self.kept[container_id] for container_id in reversed(self._kept_by_key.get(key, ()))]
 
     def idle_frameworks(self) -> list[str]:
-        """Frameworks without a task, oldest first."""
-        return [framework_id for framework_id in self.frameworks if not self._tasks_of.get(framework_id)]
+        """Frameworks without a task or executor, oldest first."""
+        return [framework_id for framework_id in self.frameworks if framework_id not in self._held_of]
+
+    def busy_frameworks(self) -> list[str]:
+        """Frameworks with a task or executor."""
+        return [framework_id for framework_id in self.frameworks if framework_id in self._held_of]
 
     # -- changing
 
@@ -202,6 +238,12 @@ class State:
                 self._forgotten(fact)
             case facts.TaskFact():
                 self._task(fact)
+            case facts.ExecutorReceived():
+                self._executor_received(fact)
+            case facts.ExecutorForgotten():
+                self._executor_forgotten(fact)
+            case facts.ExecutorFact():
+                self.executors[fact.framework_id, fact.executor_id].apply(fact)
             case facts.SandboxKept():
                 self._keep(fact)
             case facts.SandboxGone():
@@ -211,6 +253,7 @@ class State:
             case facts.FrameworkForgotten():
                 self.frameworks.pop(fact.framework_id, None)
                 self.completed.pop(fact.framework_id, None)
+                self.ended_executors.pop(fact.framework_id, None)
             case _:
                 self._self(fact)
 
@@ -248,8 +291,11 @@ class State:
         task = Task(fact)
         assert task.key not in self.tasks, f"task {task.id} was received twice"
         self.tasks[task.key] = task
-        self.by_container[task.container_id] = task.key
-        self._tasks_of[task.framework_id] = self._tasks_of.get(task.framework_id, 0) + 1
+        self._held_of[task.framework_id] += 1
+        if not task.hosted:
+            self.by_container[task.container_id] = task.key
+        elif (executor := self.executor_of(task.container_id)) is not None:
+            executor.task_ids[task.id] = None
 
     def _task(self, fact: facts.TaskFact) -> None:
         """Facts about a task on its way, or about its stream."""
@@ -279,10 +325,16 @@ class State:
                 task.killing = fact.killing
                 if task.stage in (Stage.RUNNING, Stage.KILLING):
                     task.step(Stage.KILLING)
+            case facts.TaskSent():
+                self.tasks[key].step(Stage.SENT)
+            case facts.KillSent():
+                self.tasks[key].kill = fact
             case facts.ContainerEnded():
                 task = self.tasks[key]
                 task.step(Stage.ENDED)
                 task.ended = fact
+                if task.hosted and (executor := self.executor_of(task.container_id)) is not None:
+                    executor.task_ids.pop(task.id, None)
                 self.counts["not launched"] += not fact.ran
                 self.timers.clear(("kill", *key))
                 self.timers.clear(("completion", *key))
@@ -296,8 +348,20 @@ class State:
         self.counts[fact.status.state.value] += 1
         if task is not None:
             after = updates.state_of(fact.status)
-            assert may_step(task.state, after), f"task {task.id} ({task.cause}) cannot go from {task.state} to {after}"
-            task.state, task.status = after, fact.status
+            possible = may_step(task.state, after)
+            # What an executor says is passed on even where it cannot be; the state is kept then.
+            assert possible or task.hosted, f"task {task.id} ({task.cause}) cannot go from {task.state} to {after}"
+            if possible:
+                task.state, task.status = after, fact.status
+        self._remember(fact)
+
+    def _remember(self, fact: facts.StatusQueued) -> None:
+        """Updates that come from an executor are known again by their uuids."""
+        status = fact.status
+        if status.executor_id is not None and status.uuid is not None:
+            executor = self.executors.get((fact.framework_id, status.executor_id.value))
+            if executor is not None and status.source is mesos.TaskStatusSource.SOURCE_EXECUTOR:
+                executor.remember(status.uuid)
 
     def _acknowledged(self, fact: facts.StatusAcknowledged) -> None:
         key = (fact.framework_id, fact.task_id)
@@ -310,30 +374,66 @@ class State:
         key = (fact.framework_id, fact.task_id)
         task = self.tasks.pop(key)
         assert task.ended is not None, f"task {task.id} was forgotten before its end"
-        del self.by_container[task.container_id]
-        self._tasks_of[task.framework_id] -= 1
-        if not self._tasks_of[task.framework_id]:
-            del self._tasks_of[task.framework_id]
+        self._release(task.framework_id)
         self.completed.setdefault(task.framework_id, deque(maxlen=COMPLETED_PER_FRAMEWORK_MAX)).append(task)
+        if task.hosted:
+            return
+        del self.by_container[task.container_id]
         self._keep(
             facts.SandboxKept(
                 container_id=task.container_id,
                 framework_id=task.framework_id,
-                task_id=task.id,
+                executor_id=task.executor_id,
                 directory=task.directory,
                 ended_wall_s=task.ended.ended_wall_s,
             )
         )
 
+    def _release(self, framework_id: str) -> None:
+        self._held_of[framework_id] -= 1
+        if not self._held_of[framework_id]:
+            del self._held_of[framework_id]
+
+    def _executor_received(self, fact: facts.ExecutorReceived) -> None:
+        executor = Executor(fact)
+        assert executor.key not in self.executors, f"executor {executor.id} was received twice"
+        self.executors[executor.key] = executor
+        self.executor_by_container[executor.container_id] = executor.key
+        self._held_of[executor.framework_id] += 1
+
+    def _executor_forgotten(self, fact: facts.ExecutorForgotten) -> None:
+        executor = self.executors.pop((fact.framework_id, fact.executor_id))
+        assert not executor.task_ids, f"executor {executor.id} was forgotten before its tasks had ended"
+        del self.executor_by_container[executor.container_id]
+        self._release(executor.framework_id)
+        for kind in executor_state.TIMERS:
+            self.timers.clear(executor.timer(kind))
+        ended = executor_state.Ended(
+            info=executor.info,
+            framework_id=executor.framework_id,
+            container_id=executor.container_id,
+            directory=executor.directory,
+        )
+        self.ended_executors.setdefault(executor.framework_id, deque(maxlen=COMPLETED_PER_FRAMEWORK_MAX)).append(ended)
+        self._keep(
+            facts.SandboxKept(
+                container_id=executor.container_id,
+                framework_id=executor.framework_id,
+                executor_id=executor.id,
+                directory=executor.directory,
+                ended_wall_s=fact.ended_wall_s,
+            )
+        )
+
     def _keep(self, kept: facts.SandboxKept) -> None:
         self.kept[kept.container_id] = kept
-        self._kept_by_key.setdefault((kept.framework_id, kept.task_id), []).append(kept.container_id)
+        self._kept_by_key.setdefault((kept.framework_id, kept.executor_id), []).append(kept.container_id)
 
     def _gone(self, container_id: str) -> None:
         kept = self.kept.pop(container_id, None)
         if kept is None:
             return
-        key = (kept.framework_id, kept.task_id)
+        key = (kept.framework_id, kept.executor_id)
         self._kept_by_key[key].remove(container_id)
         if not self._kept_by_key[key]:
             del self._kept_by_key[key]
@@ -351,6 +451,8 @@ class State:
         for framework in self.frameworks.values():
             yield facts.FrameworkKnown(framework=framework)
         yield from self.kept.values()
+        for executor in self.executors.values():
+            yield from executor.summary()
         for task in self.tasks.values():
             yield from self._task_summary(task)
         for key, stream in self.streams.items():
@@ -372,7 +474,7 @@ class State:
         if task.stage in LAUNCHED or task.ran:
             yield facts.ContainerLaunching(framework_id=framework_id, task_id=task_id)
         stream = self.streams.get(task.key)
-        if task.status is not None and stream is None:
+        if task.status is not None and (stream is None or (task.hosted and task.status not in stream.pending)):
             # The newest state counts although it is acknowledged: said and taken back in one breath.
             yield facts.StatusQueued(framework_id=framework_id, task_id=task_id, status=task.status)
             yield facts.StatusAcknowledged(framework_id=framework_id, task_id=task_id)
@@ -384,12 +486,18 @@ class State:
             )
         if task.killing is not None:
             yield facts.KillOrdered(framework_id=framework_id, task_id=task_id, killing=task.killing)
+        if task.hosted and task.stage is not Stage.RECEIVED:
+            yield facts.TaskSent(framework_id=framework_id, task_id=task_id)
+        if task.kill is not None:
+            yield task.kill
         if task.ended is not None:
             yield task.ended
 
     def check(self) -> None:
         """Assert every invariant."""
-        assert set(self.by_container.values()) == set(self.tasks), "containers and tasks do not belong together"
+        own = {key for key, task in self.tasks.items() if not task.hosted}
+        assert set(self.by_container.values()) == own, "containers and tasks do not belong together"
+        self._check_executors()
         for key, task in self.tasks.items():
             assert task.key == key
             assert task.framework_id in self.frameworks, f"task {task.id} has no framework"
@@ -397,7 +505,7 @@ class State:
             if task.stage is Stage.KILLING:
                 assert task.killing is not None
             stream = self.streams.get(key)
-            if stream is not None:
+            if stream is not None and not task.hosted:
                 assert updates.state_of(stream.newest) is task.state, f"the stream of task {task.id} is behind"
             if task.stage is Stage.ENDED and (task.killing is None or task.killing.why is not command.Why.REMOVED):
                 assert task.state.ended, f"task {task.id} has ended, and its state {task.state} has not"
@@ -405,3 +513,18 @@ class State:
             assert stream.pending
             assert not self.member or ("resend", *key) in self.timers, f"nobody will send the update of {key} again"
         assert len(self.kept) == sum(len(runs) for runs in self._kept_by_key.values())
+
+    def _check_executors(self) -> None:
+        assert set(self.executor_by_container.values()) == set(self.executors), "containers of executors are mixed up"
+        for executor in self.executors.values():
+            assert executor.framework_id in self.frameworks, f"executor {executor.id} has no framework"
+            assert executor.stream is None or executor.stage is executor_state.Stage.RUNNING
+            for task_id in executor.task_ids:
+                task = self.tasks[executor.framework_id, task_id]
+                assert task.executor_key == executor.key
+                assert task.stage in (Stage.RECEIVED, Stage.SENT)
+        for task in self.tasks.values():
+            if task.hosted and task.stage is not Stage.ENDED:
+                executor_ = self.executors.get(task.executor_key)
+                assert executor_ is not None, f"task {task.id} lives and its executor {task.executor_id} does not"
+                assert task.id in executor_.task_ids

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from altiplano.agent import runners
+from altiplano.agent.runners import Runner
 from altiplano.agent.settings import Node
-from altiplano.agent.state import LAUNCHED, Stage, State, Task
+from altiplano.agent.state import Stage, State, Task
 from altiplano.model import values
 from altiplano.model.resources import Resources
 from altiplano.model.tasks import ENDS
@@ -52,8 +54,10 @@ def _plain(number: float) -> float | int:
 
 
 def used(state: State) -> Resources:
-    """What the tasks that have not ended were given, as it is without them being named."""
+    """What tasks and executors that have not ended were given, as it is without them being named."""
     total = Resources()
+    for executor in state.executors.values():
+        total += translate.resources_from(executor.info.resources)
     for task in state.tasks.values():
         if task.stage is not Stage.ENDED:
             total += translate.resources_from(task.info.resources)
@@ -63,21 +67,13 @@ def used(state: State) -> Resources:
 # -- tasks and executors, in the names of Mesos' older API
 
 
-def executor_name(task: Task) -> str:
-    order = task.info.command
-    if order is None:
-        return f"Command Executor (Task: {task.id})"
-    text = f"sh -c '{order.value}'" if order.shell else " ".join(order.arguments) or order.value
-    return f"Command Executor (Task: {task.id}) (Command: {text})"
-
-
 def task_json(task: Task, agent_id: str) -> Json:
     info = task.info
     shown: Json = {
         "id": task.id,
         "name": info.name,
         "framework_id": task.framework_id,
-        "executor_id": "",
+        "executor_id": task.executor_id if task.hosted else "",
         "slave_id": agent_id,
         "state": task.state.value,
         "resources": resources(info.resources),
@@ -113,36 +109,37 @@ def _role(info: mesos.TaskInfo) -> str:
     return next((r.allocation_info.role or "*" for r in info.resources if r.allocation_info is not None), "*")
 
 
-def executor_json(task: Task, agent_id: str) -> Json:
-    """The executor object of a command task: each task has its own, by the same id."""
-    row = task_json(task, agent_id)
-    waiting, ended = task.stage in WAITING, task.stage is Stage.ENDED
+def executor_json(runner: Runner, agent_id: str) -> Json:
+    """The executor object, with its tasks."""
+    rows = [(task, task_json(task, agent_id)) for task in runner.tasks]
+    infos = [runner.info.resources] if runner.hosts else [task.info.resources for task in runner.tasks]
+    allocated = [r.allocation_info.role or "*" for each in infos for r in each if r.allocation_info is not None]
     return {
-        "id": task.id,
-        "name": executor_name(task),
-        "source": task.id,
-        "container": task.container_id,
-        "directory": task.directory,
-        "resources": row["resources"],
-        "role": row["role"],
-        "type": "",
-        "tasks": [] if waiting or ended else [row],
-        "queued_tasks": [row] if waiting else [],
-        "completed_tasks": [row] if ended else [],
+        "id": runner.id,
+        "name": runner.name,
+        "source": runner.info.source or (runner.id if not runner.hosts else ""),
+        "container": runner.container_id,
+        "directory": runner.directory,
+        "resources": resources(runner.resources),
+        "role": allocated[0] if allocated else "*",
+        "type": runner.info.type.value if runner.info.type is not None else "",
+        "tasks": [row for task, row in rows if task.stage not in WAITING and task.stage is not Stage.ENDED],
+        "queued_tasks": [row for task, row in rows if task.stage in WAITING],
+        "completed_tasks": [row for task, row in rows if task.stage is Stage.ENDED],
     }
 
 
 def framework_json(state: State, framework_id: str) -> Json:
     info = state.frameworks[framework_id]
     agent_id = state.agent_id or ""
-    completed = [executor_json(task, agent_id) for task in state.completed.get(framework_id, ())]
+    completed = [executor_json(runner, agent_id) for runner in runners.completed(state, framework_id)]
     shown_ids = {row["container"] for row in completed}
-    # Of tasks that ended before the process began only their sandboxes are known.
+    # Of what ended before the process began only the sandboxes are known.
     completed += [
         {
-            "id": kept.task_id,
+            "id": kept.executor_id,
             "name": "",
-            "source": kept.task_id,
+            "source": kept.executor_id,
             "container": kept.container_id,
             "directory": kept.directory,
             "resources": {},
@@ -165,7 +162,7 @@ def framework_json(state: State, framework_id: str) -> Json:
         "roles": roles,
         "role": roles[0],
         "principal": info.principal or "",
-        "executors": [executor_json(task, agent_id) for task in state.tasks_of(framework_id)],
+        "executors": [executor_json(runner, agent_id) for runner in runners.living(state, framework_id)],
         "completed_executors": completed,
     }
 
@@ -173,7 +170,7 @@ def framework_json(state: State, framework_id: str) -> Json:
 def state_json(state: State, node: Node, *, flags: Json, started_wall_s: float, machine: Sequence[str]) -> Json:
     """The object of `/state`."""
     total = translate.resources_from(node.resources)
-    busy = {task.framework_id for task in state.tasks.values()}
+    busy = set(state.busy_frameworks())
     frameworks = [framework_json(state, framework_id) for framework_id in state.frameworks]
     shown: Json = {
         "version": node.altiplano_version,
@@ -222,9 +219,9 @@ def _attribute(attribute: mesos.Attribute) -> Any:
 # -- usage
 
 
-def statistics(task: Task, usage: launcher.Usage | None, wall_s: float) -> mesos.ResourceStatistics:
+def statistics(runner: Runner, usage: launcher.Usage | None, wall_s: float) -> mesos.ResourceStatistics:
     """What a container uses, and what it was given."""
-    asked = translate.resources_from(task.info.resources)
+    asked = translate.resources_from(runner.resources)
     mem_bytes = asked.scalar("mem") * MIB // 1000
     if usage is None:
         return mesos.ResourceStatistics(
@@ -276,7 +273,7 @@ def task_message(task: Task, agent_id: str) -> mesos.Task:
         name=info.name,
         task_id=info.task_id,
         framework_id=mesos.FrameworkID(value=task.framework_id),
-        executor_id=mesos.ExecutorID(value=task.id),
+        executor_id=mesos.ExecutorID(value=task.executor_id),
         agent_id=mesos.AgentID(value=agent_id),
         state=mesos.TaskState[task.state.value],
         resources=info.resources,
@@ -300,38 +297,22 @@ def tasks_answer(state: State) -> api.ResponseGetTasks:
     completed = tuple(task_message(task, agent_id) for tasks in state.completed.values() for task in tasks)
     return api.ResponseGetTasks(
         queued_tasks=those(WAITING),
-        launched_tasks=those(frozenset({Stage.RUNNING, Stage.KILLING})),
+        launched_tasks=those(frozenset({Stage.RUNNING, Stage.KILLING, Stage.SENT})),
         terminated_tasks=those(frozenset({Stage.ENDED})),
         completed_tasks=completed,
     )
 
 
 def executors_answer(state: State) -> api.ResponseGetExecutors:
+    ended = (runner for framework_id in state.frameworks for runner in runners.completed(state, framework_id))
     return api.ResponseGetExecutors(
-        executors=tuple(
-            api.ResponseGetExecutorsExecutor(executor_info=executor_message(task)) for task in state.tasks.values()
-        ),
-        completed_executors=tuple(
-            api.ResponseGetExecutorsExecutor(executor_info=executor_message(task))
-            for tasks in state.completed.values()
-            for task in tasks
-        ),
-    )
-
-
-def executor_message(task: Task) -> mesos.ExecutorInfo:
-    return mesos.ExecutorInfo(
-        executor_id=mesos.ExecutorID(value=task.id),
-        framework_id=mesos.FrameworkID(value=task.framework_id),
-        name=executor_name(task),
-        source=task.id,
-        command=task.info.command,
-        resources=task.info.resources,
+        executors=tuple(api.ResponseGetExecutorsExecutor(executor_info=one.info) for one in runners.living(state)),
+        completed_executors=tuple(api.ResponseGetExecutorsExecutor(executor_info=one.info) for one in ended),
     )
 
 
 def frameworks_answer(state: State) -> api.ResponseGetFrameworks:
-    busy = {task.framework_id for task in state.tasks.values()}
+    busy = set(state.busy_frameworks())
 
     def those(*, active: bool) -> tuple[api.ResponseGetFrameworksFramework, ...]:
         return tuple(
@@ -353,11 +334,11 @@ def agent_message(state: State, node: Node) -> mesos.AgentInfo:
     )
 
 
-def container_status(task: Task, node: Node) -> mesos.ContainerStatus:
+def container_status(runner: Runner, node: Node) -> mesos.ContainerStatus:
     address = mesos.NetworkInfoIPAddress(ip_address=node.ip)
     return mesos.ContainerStatus(
-        container_id=mesos.ContainerID(value=task.container_id),
-        executor_pid=task.pid or None,
+        container_id=mesos.ContainerID(value=runner.container_id),
+        executor_pid=runner.pid or None,
         network_infos=(mesos.NetworkInfo(ip_addresses=(address,)),),
     )
 
@@ -367,15 +348,15 @@ def container_status(task: Task, node: Node) -> mesos.ContainerStatus:
 
 def metrics(state: State, node: Node, *, uptime_s: float) -> dict[str, float]:
     """All numbers, by the names that monitors of Mesos read."""
-    total, taken = translate.resources_from(node.resources), used(state)
+    total, taken, living = translate.resources_from(node.resources), used(state), list(runners.living(state))
     numbers: dict[str, float] = {
         "slave/registered": float(state.member),
         "slave/uptime_secs": uptime_s,
-        "slave/executors_running": sum(task.stage in LAUNCHED for task in state.tasks.values()),
-        "slave/executors_registering": sum(task.stage in WAITING for task in state.tasks.values()),
-        "slave/executors_terminating": sum(task.stage is Stage.KILLING for task in state.tasks.values()),
+        "slave/executors_running": sum(runner.launched for runner in living),
+        "slave/executors_registering": sum(runner.registering for runner in living),
+        "slave/executors_terminating": sum(runner.ending for runner in living),
         "slave/executors_terminated": sum(state.counts[end.value] for end in ENDS),
-        "slave/frameworks_active": len({task.framework_id for task in state.tasks.values()}),
+        "slave/frameworks_active": len(state.busy_frameworks()),
         "slave/valid_status_updates": sum(state.counts[s.value] for s in TaskState),
         "slave/invalid_status_updates": 0,
         "slave/valid_framework_messages": 0,

@@ -1,4 +1,5 @@
-"""The executors that live inside an agent: pure cores that say what becomes of a task.
+"""The executors that an agent knows: pure cores that say what becomes of a task.
 
 ``command``  one command, run without an executor process
+``custom``   programs of frameworks that speak the executor API
 """

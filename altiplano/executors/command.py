@@ -165,7 +165,7 @@ def ended(plan: Plan, killing: Killing | None, exit_: Exit) -> Report:
     if exit_.wait_status == 0:
         return Report(state=State.FINISHED, message=exit_message(0))
     if exit_.oom_killed:
-        return _out_of_memory(exit_)
+        return out_of_memory(exit_)
     return Report(state=State.FAILED, message=exit_message(exit_.wait_status))
 
 
@@ -200,7 +200,7 @@ def _killed_message(plan: Plan, killing: Killing, exit_: Exit) -> str:
             return how
 
 
-def _out_of_memory(exit_: Exit) -> Report:
+def out_of_memory(exit_: Exit) -> Report:
     """The kernel killed inside the container, because it reached its memory limit."""
     limit, peak = exit_.memory_limit_bytes, exit_.memory_peak_bytes
     parts = [f"Requested: {limit / MIB:.0f}MB"] if limit is not None else []

@@ -265,7 +265,7 @@ class AgentMachine(RuleBasedStateMachine):
             self.durable = len(self.log)
         for name, seen in self.seen.items():
             held = self.core.state
-            if (FRAMEWORK, name) not in held.tasks and not any(kept.task_id == name for kept in held.kept.values()):
+            if (FRAMEWORK, name) not in held.tasks and not any(kept.executor_id == name for kept in held.kept.values()):
                 # The order is not in the log, so nobody was told that it had arrived.
                 assert not seen.statuses
                 self.seen[name] = Seen()

@@ -18,10 +18,12 @@ import psutil
 from altiplano.agent import view
 from altiplano.agent.api import usage
 from altiplano.agent.api.paths import SandboxFiles
+from altiplano.agent.runners import Runner
 from altiplano.agent.settings import FLAGS, Settings
 from altiplano.agent.shell import Agent
 from altiplano.engine import http
 from altiplano.engine.journal import Entry
+from altiplano.ports import launcher
 from altiplano.ports.files import READ_BYTES_MAX
 
 JOURNAL_ENTRIES_MAX = 1000
@@ -106,23 +108,23 @@ class Legacy:
     async def _containers(self, scope: http.Scope, send: http.Send) -> None:
         await self._agent.engine.settle()
         rows = []
-        for task, used in await usage.measure_all(self._agent):
-            row = self._usage_row(task, used)
-            status = view.container_status(task, self._agent.node)
-            rows.append(row | {"container_id": task.container_id, "status": msgspec.to_builtins(status)})
+        for runner, used in await usage.measure_all(self._agent):
+            row = self._usage_row(runner, used)
+            status = view.container_status(runner, self._agent.node)
+            rows.append(row | {"container_id": runner.container_id, "status": msgspec.to_builtins(status)})
         await _json(scope, send, rows)
 
     async def _statistics(self, scope: http.Scope, send: http.Send) -> None:
         await self._agent.engine.settle()
         await _json(scope, send, [self._usage_row(*row) for row in await usage.measure_all(self._agent)])
 
-    def _usage_row(self, task: Any, used: Any) -> dict[str, Any]:
-        statistics = view.statistics(task, used, self._agent.outside.clock.now().wall_s)
+    def _usage_row(self, runner: Runner, used: launcher.Usage | None) -> dict[str, Any]:
+        statistics = view.statistics(runner, used, self._agent.outside.clock.now().wall_s)
         return {
-            "executor_id": task.id,
-            "executor_name": view.executor_name(task),
-            "framework_id": task.framework_id,
-            "source": task.id,
+            "executor_id": runner.id,
+            "executor_name": runner.name,
+            "framework_id": runner.framework_id,
+            "source": runner.info.source or "",
             "statistics": msgspec.to_builtins(statistics),
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from altiplano.agent import view
+from altiplano.agent import runners, view
 from altiplano.agent.api import usage
 from altiplano.agent.api.legacy import Legacy
 from altiplano.agent.api.paths import SandboxFiles
@@ -114,14 +114,14 @@ class Operator:
         now_wall_s = self._agent.outside.clock.now().wall_s
         containers = tuple(
             api.ResponseGetContainersContainer(
-                framework_id=mesos.FrameworkID(value=task.framework_id),
-                executor_id=mesos.ExecutorID(value=task.id),
-                executor_name=view.executor_name(task),
-                container_id=mesos.ContainerID(value=task.container_id),
-                container_status=view.container_status(task, self._agent.node),
-                resource_statistics=view.statistics(task, used, now_wall_s),
+                framework_id=mesos.FrameworkID(value=runner.framework_id),
+                executor_id=runner.info.executor_id,
+                executor_name=runner.name,
+                container_id=mesos.ContainerID(value=runner.container_id),
+                container_status=view.container_status(runner, self._agent.node),
+                resource_statistics=view.statistics(runner, used, now_wall_s),
             )
-            for task, used in await usage.measure_all(self._agent)
+            for runner, used in await usage.measure_all(self._agent)
         )
         return api.Response(type=Answer.GET_CONTAINERS, get_containers=api.ResponseGetContainers(containers=containers))
 
@@ -141,12 +141,12 @@ class Operator:
         return api.Response(type=Answer.READ_FILE, read_file=api.ResponseReadFile(size=size, data=data))
 
     async def _kill_container(self, call: api.Call) -> None:
-        """End a task as its scheduler could: by SIGTERM, and SIGKILL after its grace."""
+        """End a task or executor as its scheduler could: by SIGTERM or SHUTDOWN, and SIGKILL after its grace."""
         order = call.kill_container
         if order is None:
             raise http.Refusal(400, "Failed to validate agent::Call: Expecting 'kill_container' to be present")
         container_id = order.container_id.value
-        if self._agent.core.state.task_of(container_id) is None:
+        if runners.at(self._agent.core.state, container_id) is None:
             raise http.Refusal(404, f"Container {container_id} cannot be found")
         self._agent.kill(container_id)
         await self._agent.engine.settle()

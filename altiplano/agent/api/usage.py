@@ -1,26 +1,30 @@
-"""What the containers of tasks use, measured when somebody asks."""
+"""What containers use, measured when somebody asks."""
 
 from __future__ import annotations
 
 import asyncio
 
+from altiplano.agent import runners
+from altiplano.agent.runners import Runner
 from altiplano.agent.shell import Agent
 from altiplano.agent.state import LAUNCHED, Task
 from altiplano.ports import launcher
 
 
 async def measure(agent: Agent, task: Task) -> launcher.Usage | None:
-    """The usage of a task's container; None when it does not run."""
-    if task.stage not in LAUNCHED:
-        return None
+    """The usage of a task's container; None when it has none of its own, or it does not run."""
+    return await _usage(agent, task.container_id) if task.stage in LAUNCHED else None
+
+
+async def measure_all(agent: Agent) -> list[tuple[Runner, launcher.Usage | None]]:
+    """All that have a container, with its usage."""
+    running = [runner for runner in runners.living(agent.core.state) if runner.launched]
+    usages = await asyncio.gather(*(_usage(agent, runner.container_id) for runner in running))
+    return list(zip(running, usages, strict=True))
+
+
+async def _usage(agent: Agent, container_id: str) -> launcher.Usage | None:
     try:
-        return await agent.outside.launcher.usage(task.container_id)
+        return await agent.outside.launcher.usage(container_id)
     except launcher.LauncherError:
         return None
-
-
-async def measure_all(agent: Agent) -> list[tuple[Task, launcher.Usage | None]]:
-    """All tasks that have a container, with its usage."""
-    tasks = [task for task in agent.core.state.tasks.values() if task.stage in LAUNCHED]
-    usages = await asyncio.gather(*(measure(agent, task) for task in tasks))
-    return list(zip(tasks, usages, strict=True))
