@@ -40,6 +40,8 @@ class Measurement:
     peer_value: float | None = None
     note: str = ""
     spread: tuple[float, float] | None = None
+    load: float = field(default_factory=lambda: round(os.getloadavg()[0], 1))
+    """Of the last minute at the end of the measurement: our own part and that of others."""
     machine: str = field(default_factory=lambda: machine())
     commit: str = field(default_factory=lambda: commit())
 
@@ -122,13 +124,14 @@ class Pool:
 
     def start_agent(self) -> None:
         """Start (again) the agent's process."""
-        self.agent = _start_agent(self.directory, self.port, self.agent_port, self.resources)
+        self.agent = _start_agent(self.directory, self.port, self.agent_port, self.resources, self.isolation)
         self.wait_for_agent()
 
     def wait_for_agent(self) -> None:
         until(lambda: len(self.agents()) == 1, "an agent that has joined")
 
     resources: str = "cpus:64;mem:65536;disk:65536"
+    isolation: str = "posix"
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = START_SECONDS_MAX, step_s: float = 0.01) -> None:
@@ -162,11 +165,16 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _start_agent(directory: Path, port: int, agent_port: int, resources: str) -> subprocess.Popen[bytes]:
+def _start_agent(
+    directory: Path, port: int, agent_port: int, resources: str, isolation: str
+) -> subprocess.Popen[bytes]:
     words = [ALTIPLANO, "agent", "--master", f"127.0.0.1:{port}", "--ip", "127.0.0.1", "--port", str(agent_port)]
     words += ["--work-dir", str(directory / "agent"), "--resources", resources]
+    words += ["--isolation", isolation]
     log = open(directory / "agent.log", "ab")  # noqa: SIM115  # it belongs to the process from here on
-    return subprocess.Popen(words, stdout=log, stderr=log, env=environment(), start_new_session=True)
+    process = subprocess.Popen(words, stdout=log, stderr=log, env=environment(), start_new_session=True)
+    go_first(process.pid)
+    return process
 
 
 @contextmanager
@@ -201,15 +209,15 @@ def _start_master(directory: Path, port: int, *more: str) -> subprocess.Popen[by
 
 
 @contextmanager
-def pool(resources: str = "cpus:64;mem:65536;disk:65536", *more: str) -> Iterator[Pool]:
+def pool(resources: str = "cpus:64;mem:65536;disk:65536", *more: str, isolation: str = "posix") -> Iterator[Pool]:
     """Start a pool and end it with all that it started."""
     with tempfile.TemporaryDirectory(prefix="altiplano-bench-") as name:
         directory = Path(name)
         port, agent_port = free_port(), free_port()
         (directory / "agent").mkdir()
         master = _start_master(directory, port, *more)
-        agent = _start_agent(directory, port, agent_port, resources)
-        running = Pool(directory, port, agent_port, master, agent, resources)
+        agent = _start_agent(directory, port, agent_port, resources, isolation)
+        running = Pool(directory, port, agent_port, master, agent, resources, isolation)
         try:
             running.wait_for_agent()
             for pid in {master.pid, agent.pid, *mentioning(str(directory))}:
