@@ -13,7 +13,7 @@ import functools
 import gzip
 import socket as sockets
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -33,6 +33,12 @@ BODY_SECONDS_MAX = 60.0
 
 GZIP_FROM_BYTES = 1024
 """Answers from this size on are compressed for clients that accept it."""
+
+WRITE_BYTES = 64 * 1024
+"""Large answers are handed to the connection in pieces of about this size."""
+
+WRITE_SLICE_S = 0.002
+"""Time for which a large answer is written before the event loop gets a turn."""
 
 LINK_MESSAGE_BYTES_MAX = 32 * 1024 * 1024
 CONNECTIONS_MAX = 65_536
@@ -251,6 +257,38 @@ async def respond(
         out.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": out})
     await send({"type": "http.response.body", "body": body})
+
+
+async def breathing(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Pieces gathered to some size; the loop gets a turn whenever writing them has taken a slice."""
+    loop = asyncio.get_running_loop()
+    gathered = bytearray()
+    began_s = loop.time()
+    for piece in pieces:
+        gathered += piece
+        if len(gathered) >= WRITE_BYTES:
+            yield bytes(gathered)
+            gathered.clear()
+        if loop.time() - began_s > WRITE_SLICE_S:
+            await asyncio.sleep(0)
+            began_s = loop.time()
+    if gathered:
+        yield bytes(gathered)
+
+
+async def respond_pieces(send: Send, pieces: Iterable[bytes], *, content_type: str, scope: Scope) -> None:
+    """Send an answer that is written piece by piece, as fast as the client reads it, compressed if it takes gzip."""
+    headers = [(b"content-type", content_type.encode("latin-1"))]
+    engine = None
+    if "gzip" in (header(scope, b"accept-encoding") or ""):
+        engine = zlib.compressobj(level=1, wbits=31)
+        headers += [(b"content-encoding", b"gzip"), (b"vary", b"accept-encoding")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    async for piece in breathing(pieces):
+        body = piece if engine is None else engine.compress(piece)
+        if body:
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+    await send({"type": "http.response.body", "body": b"" if engine is None else engine.flush()})
 
 
 async def respond_text(send: Send, status: int, sentence: str, *, headers: Headers = ()) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from altiplano.engine import http
 from altiplano.wire.codec import Codec
@@ -45,6 +45,7 @@ class EventStream:
         self.closed = False
         self.cut_because: str | None = None
         self._parts: deque[bytes] = deque()
+        self._first: Callable[[], Iterator[bytes]] | None = None
         self._size = 0
         self._ring = asyncio.Event()
 
@@ -61,6 +62,15 @@ class EventStream:
         self._grow(len(record))
         self._ring.set()
         return True
+
+    def begin(self, write: Callable[[], Iterator[bytes]]) -> None:
+        """Let a large record lead the stream, whatever was put before it leaves.
+
+        `write` is called twice, and writes the same both times: the length of a record comes before it, and to
+        write it a second time costs less than to hold it for every subscriber that reads slowly.
+        """
+        self._first = write
+        self._ring.set()
 
     @property
     def size_bytes(self) -> int:
@@ -93,12 +103,20 @@ class EventStream:
     async def chunks(self) -> AsyncIterator[bytes]:
         """The bytes of the stream as they come, until it is closed."""
         while True:
-            while self._parts:
-                piece = bytearray()
-                while self._parts and len(piece) < WRITE_BYTES:
-                    piece += self._parts.popleft()
-                self._grow(-len(piece))
-                yield bytes(piece)
+            if self._first is not None:
+                write, self._first = self._first, None
+                length = 0
+                async for piece in http.breathing(write()):
+                    length += len(piece)
+                yield b"%d\n" % length
+                async for piece in http.breathing(write()):
+                    yield piece
+            while self._parts and self._first is None:
+                batch = bytearray()
+                while self._parts and len(batch) < WRITE_BYTES:
+                    batch += self._parts.popleft()
+                self._grow(-len(batch))
+                yield bytes(batch)
             if self.closed:
                 return
             self._ring.clear()

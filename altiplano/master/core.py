@@ -17,9 +17,9 @@ from altiplano.master import (
     offers,
     operations,
     reconcile,
+    snapshot,
     tasks,
     validation,
-    view,
 )
 from altiplano.master.outcome import Outcome
 from altiplano.master.state import Config, Framework, MasterState, Membership, Presence
@@ -338,12 +338,7 @@ def _operator_subscribes(out: Outcome, event: events.OperatorSubscribes) -> None
         facts.OperatorSubscribed(stream=event.stream),
         facts.TimerSet(what=OPERATOR_TIMER, subject=event.stream, at_s=at_s),
     )
-    snapshot = master.EventSubscribed(
-        get_state=view.get_state(out.state), heartbeat_interval_seconds=frameworks.HEARTBEAT_S
-    )
-    out.do(
-        effects.Publish(event=master.Event(type=master.EventType.SUBSCRIBED, subscribed=snapshot), stream=event.stream)
-    )
+    out.do(effects.Show(stream=event.stream, shot=snapshot.take(out.state), heartbeat_s=frameworks.HEARTBEAT_S))
 
 
 def _operator_heartbeat(out: Outcome, stream: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from altiplano.engine.core import Effect
 from altiplano.link import messages as link_messages
+from altiplano.master.snapshot import Snapshot
 from altiplano.wire.messages import master, scheduler
 
 
@@ -47,3 +48,11 @@ class Publish(Effect, frozen=True, kw_only=True):
 
     event: master.Event
     stream: str | None = None
+
+
+class Show(Effect, frozen=True, kw_only=True):
+    """Begin the stream of an operator with the state as it was then."""
+
+    stream: str
+    shot: Snapshot
+    heartbeat_s: float

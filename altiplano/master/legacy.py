@@ -3,47 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 import altiplano
-from altiplano.master import infos, settings, view
-from altiplano.master.state import Agent, Executor, Framework, MasterState, Offer, Presence, Task
+from altiplano.master import infos, pieces, settings, snapshot, taskrows, view
+from altiplano.master.pieces import Objects, Rows, Tree
+from altiplano.master.snapshot import FrameworkThen
+from altiplano.master.state import Agent, Executor, MasterState, Offer, Presence, Task
+from altiplano.master.taskrows import amounts
 from altiplano.model import values
 from altiplano.model.resources import EMPTY, Resources
 from altiplano.model.tasks import State
-from altiplano.wire import json
 from altiplano.wire.messages import mesos
 
 Shown = dict[str, Any]
 
-ALWAYS = ("cpus", "gpus", "mem", "disk")
-"""Resources that are shown even where there are none."""
-
 TASKS_PER_PAGE = 100
+TASKS_PER_PIECE = 100
+AGENTS_PER_PIECE = 10
 BUILD = {"build_date": "", "build_time": 0.0, "build_user": ""}
 """We are not built by anybody at any time; readers want the keys all the same."""
 
 
 def version() -> Shown:
     return {"version": infos.MESOS_VERSION, "altiplano_version": altiplano.__version__, **BUILD}
-
-
-def resources(held: Resources) -> Shown:
-    """Amounts by name: numbers as numbers, ranges and sets as text."""
-    shown: Shown = dict.fromkeys(ALWAYS, 0.0)
-    for name, amount in held.non_revocable().scalars.items():
-        shown[name] = amount / 1000
-    for name, amount in held.revocable().scalars.items():
-        shown[f"{name}_revocable"] = amount / 1000
-    for kind, value in held:
-        if isinstance(value, tuple):
-            shown[kind.name] = values.text_of(held.ranges(kind.name))
-        elif isinstance(value, frozenset):
-            shown[kind.name] = values.text_of(value)
-    return shown
 
 
 def full_resources(held: Resources) -> list[Any]:
@@ -65,7 +51,7 @@ def attributes(messages: Iterable[mesos.Attribute]) -> Shown:
 
 def reserved(held: Resources) -> Shown:
     roles = sorted({kind.role for kind, _ in held if kind.reservations})
-    return {role: resources(held.reserved(role)) for role in roles}
+    return {role: amounts(held.reserved(role)) for role in roles}
 
 
 def slave(agent: Agent) -> Shown:
@@ -76,11 +62,11 @@ def slave(agent: Agent) -> Shown:
         "attributes": attributes(agent.info.attributes),
         "pid": view.agent_pid(agent),
         "registered_time": agent.registered_s,
-        "resources": resources(agent.total),
-        "used_resources": resources(agent.used),
-        "offered_resources": resources(agent.offered),
+        "resources": amounts(agent.total),
+        "used_resources": amounts(agent.used),
+        "offered_resources": amounts(agent.offered),
         "reserved_resources": reserved(agent.total),
-        "unreserved_resources": resources(agent.total.unreserved()),
+        "unreserved_resources": amounts(agent.total.unreserved()),
         "active": agent.connected,
         "deactivated": False,
         "version": infos.MESOS_VERSION,
@@ -101,43 +87,6 @@ def full_slave(agent: Agent) -> Shown:
     }
 
 
-def task(one: Task) -> Shown:
-    info = json.decode(mesos.TaskInfo, one.info)
-    shown: Shown = {
-        "id": one.id,
-        "name": one.name,
-        "framework_id": one.framework_id,
-        "executor_id": one.executor_id or "",
-        "slave_id": one.agent_id,
-        "state": one.state.value,
-        "resources": resources(one.resources),
-        "role": one.role,
-        "statuses": [status(each) for each in one.statuses],
-    }
-    if info.command is not None and info.command.user is not None:
-        shown["user"] = info.command.user
-    if info.labels is not None:
-        shown["labels"] = labels(info.labels)
-    if info.limits:
-        shown["limits"] = {name: scalar.value for name, scalar in info.limits.items()}
-    for name in ("discovery", "container", "health_check"):
-        value = getattr(info, name)
-        if value is not None:
-            shown[name] = msgspec.to_builtins(value)
-    return shown
-
-
-def status(one: mesos.TaskStatus) -> Shown:
-    shown: Shown = {"state": one.state.value, "timestamp": one.timestamp or 0.0}
-    if one.labels is not None:
-        shown["labels"] = labels(one.labels)
-    if one.container_status is not None:
-        shown["container_status"] = msgspec.to_builtins(one.container_status)
-    if one.healthy is not None:
-        shown["healthy"] = one.healthy
-    return shown
-
-
 def labels(message: mesos.Labels) -> list[Shown]:
     return [msgspec.to_builtins(label) for label in message.labels]
 
@@ -149,7 +98,7 @@ def executor(one: Executor) -> Shown:
         "name": info.name or "",
         "framework_id": one.framework_id,
         "command": msgspec.to_builtins(info.command) if info.command is not None else {},
-        "resources": resources(one.resources),
+        "resources": amounts(one.resources),
         "role": one.role,
         "slave_id": one.agent_id,
     }
@@ -166,18 +115,36 @@ def offer(one: Offer) -> Shown:
         "framework_id": one.framework_id,
         "allocation_info": {"role": one.role},
         "slave_id": one.agent_id,
-        "resources": resources(one.resources),
+        "resources": amounts(one.resources),
     }
 
 
-def framework(one: Framework) -> Shown:
-    offered = sum((each.resources for each in one.offers.values()), EMPTY)
+def framework(then: FrameworkThen) -> Tree:
+    return Tree(
+        head=framework_head(then),
+        fields=(
+            ("tasks", _tasks(then.tasks)),
+            ("unreachable_tasks", _tasks(then.unreachable)),
+            ("completed_tasks", _tasks(then.completed)),
+            ("offers", pieces.objects(then.offers, offer)),
+            ("executors", pieces.objects(then.executors, executor)),
+        ),
+    )
+
+
+def _tasks(tasks: Sequence[Task]) -> Rows:
+    return Rows(items=tasks, encode=taskrows.old, per_piece=TASKS_PER_PIECE)
+
+
+def framework_head(then: FrameworkThen) -> Shown:
+    """What is shown of a framework but its lists."""
+    one, offered = then.record, view.offered(then)
     info = one.info
     shown: Shown = {
         "id": one.id,
         "name": one.name,
-        "used_resources": resources(one.used),
-        "offered_resources": resources(offered),
+        "used_resources": amounts(one.used),
+        "offered_resources": amounts(offered),
         "capabilities": sorted(each.value for each in one.capabilities),
         "hostname": info.hostname or "" if info else "",
         "webui_url": info.webui_url or "" if info else "",
@@ -189,12 +156,7 @@ def framework(one: Framework) -> Shown:
         "checkpoint": one.checkpoint,
         "registered_time": one.registered_s,
         "unregistered_time": one.unregistered_s or 0.0,
-        "resources": resources(one.used + offered),
-        "tasks": [task(each) for each in one.tasks.values()],
-        "unreachable_tasks": [task(each) for each in one.unreachable.values()],
-        "completed_tasks": [task(each) for each in one.completed.values()],
-        "offers": [offer(each) for each in one.offers.values()],
-        "executors": [executor(each) for each in one.executors.values()],
+        "resources": amounts(one.used + offered),
     }
     if one.multi_role:
         shown["roles"] = list(one.roles)
@@ -209,11 +171,11 @@ def framework(one: Framework) -> Shown:
     return shown
 
 
-def state(known: MasterState, shown: settings.Settings) -> Shown:
+def state(known: MasterState, shown: settings.Settings) -> Tree:
+    shot = snapshot.take(known)
     info = infos.master_info(known)
-    here = _slaves(known)
-    active = sum(1 for agent in here if agent.connected)
-    result: Shown = {
+    active = sum(1 for agent in shot.agents if agent.connected)
+    head: Shown = {
         **version(),
         "start_time": known.started_s,
         "elected_time": known.elected_s,
@@ -222,69 +184,77 @@ def state(known: MasterState, shown: settings.Settings) -> Shown:
         "hostname": info.hostname,
         "capabilities": [one.type.value for one in info.capabilities if one.type is not None],
         "activated_slaves": float(active),
-        "deactivated_slaves": float(len(here) - active),
+        "deactivated_slaves": float(len(shot.agents) - active),
         "unreachable_slaves": float(len(known.unreachable)),
         "leader": info.pid,
         "leader_info": {"id": info.id, "pid": info.pid, "port": info.port, "hostname": info.hostname},
         "flags": settings.flags(shown),
-        "slaves": [slave(agent) for agent in here],
-        "recovered_slaves": _recovered(known),
-        "frameworks": [framework(one) for one in view.known_frameworks(known)],
-        "completed_frameworks": _completed(known),
         "orphan_tasks": [],
         "unregistered_frameworks": [],
     }
     if shown.cluster is not None:
-        result["cluster"] = shown.cluster
-    return result
+        head["cluster"] = shown.cluster
+    return Tree(
+        head=head,
+        fields=(
+            ("slaves", pieces.objects(shot.agents, slave, AGENTS_PER_PIECE)),
+            ("recovered_slaves", pieces.objects(shot.awaited, _recovered)),
+            ("frameworks", Objects(shot.frameworks, framework)),
+            ("completed_frameworks", Objects(shot.completed, framework)),
+        ),
+    )
 
 
-def _slaves(known: MasterState) -> list[Agent]:
-    return [agent for agent in known.agents.values() if agent.id not in known.awaited]
+def _recovered(agent: Agent) -> Shown:
+    return {"id": agent.id, "hostname": agent.info.hostname, "port": agent.info.port}
 
 
-def _recovered(known: MasterState) -> list[Shown]:
-    awaited = (known.agents[agent_id] for agent_id in sorted(known.awaited))
-    return [{"id": agent.id, "hostname": agent.info.hostname, "port": agent.info.port} for agent in awaited]
-
-
-def _completed(known: MasterState) -> list[Shown]:
-    return [framework(one) for one in known.completed.values() if one.info is not None]
-
-
-def slaves(known: MasterState, query: Mapping[str, str]) -> Shown:
+def slaves(known: MasterState, query: Mapping[str, str]) -> Tree:
     wanted = query.get("slave_id")
-    here = [agent for agent in _slaves(known) if wanted in (None, agent.id)]
-    return {"slaves": [full_slave(agent) for agent in here], "recovered_slaves": _recovered(known)}
+    shot = snapshot.take(known)
+    here = [agent for agent in shot.agents if wanted in (None, agent.id)]
+    return Tree(
+        head={},
+        fields=(
+            ("slaves", pieces.objects(here, full_slave, AGENTS_PER_PIECE)),
+            ("recovered_slaves", pieces.objects(shot.awaited, _recovered)),
+        ),
+    )
 
 
-def frameworks(known: MasterState, query: Mapping[str, str]) -> Shown:
+def frameworks(known: MasterState, query: Mapping[str, str]) -> Tree:
     wanted = query.get("framework_id")
-    return {
-        "frameworks": [framework(one) for one in view.known_frameworks(known) if wanted in (None, one.id)],
-        "completed_frameworks": [one for one in _completed(known) if wanted in (None, one["id"])],
-        "unregistered_frameworks": [],
-    }
+    shot = snapshot.take(known)
+    return Tree(
+        head={"unregistered_frameworks": []},
+        fields=(
+            ("frameworks", Objects([one for one in shot.frameworks if wanted in (None, one.record.id)], framework)),
+            (
+                "completed_frameworks",
+                Objects([one for one in shot.completed if wanted in (None, one.record.id)], framework),
+            ),
+        ),
+    )
 
 
-def tasks(known: MasterState, query: Mapping[str, str]) -> Shown:
+def tasks(known: MasterState, query: Mapping[str, str]) -> Tree:
     """A page of tasks, newest first unless asked otherwise."""
     limit, offset = _number(query, "limit", TASKS_PER_PAGE), _number(query, "offset", 0)
     framework_id, task_id = query.get("framework_id"), query.get("task_id")
     found = [
         one
-        for of in (*known.frameworks.values(), *known.completed.values())
-        if framework_id in (None, of.id)
-        for one in (*of.tasks.values(), *of.unreachable.values(), *of.completed.values())
+        for of in snapshot.take(known).every_framework
+        if framework_id in (None, of.record.id)
+        for one in (*of.tasks, *of.unreachable, *of.completed)
         if task_id in (None, one.id)
     ]
     found.sort(key=lambda one: one.added_s, reverse=query.get("order") != "asc")
-    return {"tasks": [task(one) for one in found[offset : offset + limit]]}
+    return Tree(head={}, fields=(("tasks", _tasks(found[offset : offset + limit])),))
 
 
 def _number(query: Mapping[str, str], name: str, otherwise: int) -> int:
     text = query.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() else otherwise
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else otherwise
 
 
 def roles(known: MasterState) -> Shown:
@@ -295,34 +265,43 @@ def roles(known: MasterState) -> Shown:
             {
                 "name": role,
                 "weight": known.allocator.shares.weight(role),
-                "quota": {"role": role, "guarantee": {}, "limit": {}, "consumed": resources(used)},
-                "resources": resources(used + offered),
-                "allocated": resources(used),
-                "offered": resources(offered),
-                "reserved": resources(EMPTY),
+                "quota": {"role": role, "guarantee": {}, "limit": {}, "consumed": amounts(used)},
+                "resources": amounts(used + offered),
+                "allocated": amounts(used),
+                "offered": amounts(offered),
+                "reserved": amounts(EMPTY),
                 "frameworks": [one.id for one in view.members_of(known, role)],
             }
         )
     return {"roles": rows}
 
 
-def state_summary(known: MasterState, shown: settings.Settings) -> Shown:
-    rows = []
-    for agent in _slaves(known):
-        counts = Counter(one.state for one in agent.tasks.values())
-        ids = sorted({framework_id for framework_id, _ in (*agent.tasks, *agent.executors)})
-        rows.append(slave(agent) | _counts(counts) | {"framework_ids": ids})
-    every = []
-    for one in view.known_frameworks(known):
-        counts = Counter(each.state for each in one.tasks.values())
-        counts.update(each.state for each in (*one.completed.values(), *one.unreachable.values()))
-        summary = {name: value for name, value in framework(one).items() if not isinstance(value, list)}
-        ids = sorted({each.agent_id for each in one.tasks.values()})
-        every.append(summary | _counts(counts) | {"slave_ids": ids})
-    result: Shown = {"hostname": known.config.hostname, "slaves": rows, "frameworks": every}
+def state_summary(known: MasterState, shown: settings.Settings) -> Tree:
+    shot = snapshot.take(known)
+    head: Shown = {"hostname": known.config.hostname}
     if shown.cluster is not None:
-        result["cluster"] = shown.cluster
-    return result
+        head["cluster"] = shown.cluster
+    return Tree(
+        head=head,
+        fields=(
+            ("slaves", pieces.objects(shot.agents, _slave_summary, AGENTS_PER_PIECE)),
+            ("frameworks", pieces.objects(shot.frameworks, _framework_summary, 1)),
+        ),
+    )
+
+
+def _slave_summary(agent: Agent) -> Shown:
+    # The one place that counts tasks of now: a number that is newer by a moment misleads nobody.
+    counts = Counter(one.state for one in agent.tasks.values())
+    ids = sorted({framework_id for framework_id, _ in (*agent.tasks, *agent.executors)})
+    return slave(agent) | _counts(counts) | {"framework_ids": ids}
+
+
+def _framework_summary(then: FrameworkThen) -> Shown:
+    counts = Counter(each.state for each in (*then.tasks, *then.completed, *then.unreachable))
+    ids = sorted({each.agent_id for each in then.tasks})
+    head = {name: value for name, value in framework_head(then).items() if not isinstance(value, list)}
+    return head | _counts(counts) | {"slave_ids": ids}
 
 
 def _counts(counts: Counter[State]) -> Shown:

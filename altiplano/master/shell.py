@@ -21,7 +21,7 @@ from altiplano.kit import crash, recordio
 from altiplano.link import messages as link_messages
 from altiplano.link.session import Arrival
 from altiplano.link.transport import Connection
-from altiplano.master import division, effects, events, facts
+from altiplano.master import answers, division, effects, events, facts
 from altiplano.master.core import Core
 from altiplano.master.state import Config
 from altiplano.ports.clock import Clock
@@ -304,6 +304,10 @@ class Shell:
                 connection = self.connections.get(effect.link)
                 if connection is not None:
                     connection.close(effect.reason)
+            case effects.Show():
+                stream = self._streams.get(effect.stream)
+                if stream is not None:
+                    stream.begin(answers.written(stream.codec, answers.subscribed(effect.shot, effect.heartbeat_s)))
             case effects.Publish():
                 self._publish(effect)
             case _:

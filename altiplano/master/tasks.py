@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from altiplano.link import messages as link_messages
 from altiplano.master import facts, infos, offers, reconcile
 from altiplano.master.outcome import Outcome
@@ -240,7 +242,7 @@ def apply_added(state: MasterState, fact: facts.TaskAdded) -> None:
 
 def apply_updated(state: MasterState, fact: facts.TaskUpdated) -> None:
     framework = state.frameworks[fact.framework_id]
-    task = framework.tasks[fact.task_id]
+    task = _renewed(state, framework.tasks[fact.task_id])
     before = task.state
     task.state = fact.state
     state.counts["status_updates"] += fact.reliable
@@ -254,6 +256,14 @@ def apply_updated(state: MasterState, fact: facts.TaskUpdated) -> None:
             state.counts[f"tasks_{task.state.value.removeprefix('TASK_').lower()}"] += 1
         if task.state.ended or task.state is State.UNREACHABLE:
             _release(state, framework, task)
+
+
+def _renewed(state: MasterState, task: Task) -> Task:
+    """A copy of a task in its place, to be changed: whoever was shown the task before keeps what it saw."""
+    new = copy.copy(task)
+    state.frameworks[task.framework_id].tasks[task.id] = new
+    state.agents[task.agent_id].tasks[task.framework_id, task.id] = new
+    return new
 
 
 def _remember(task: Task, status: mesos.TaskStatus) -> None:
@@ -273,7 +283,7 @@ def apply_completed(state: MasterState, fact: facts.TaskCompleted) -> None:
 
 def apply_unreachable_ended(state: MasterState, fact: facts.UnreachableEnded) -> None:
     framework = state.frameworks[fact.framework_id]
-    task = framework.unreachable.pop(fact.task_id)
+    task = copy.copy(framework.unreachable.pop(fact.task_id))
     _remember(task, fact.status)
     task.state = infos.MODEL_STATES[fact.status.state]
     state.counts[f"tasks_{task.state.name.lower()}"] += 1
@@ -313,6 +323,7 @@ def apply_end_of(state: MasterState, framework: Framework) -> None:
         offers.apply_end_of(state, offer)
     for task in list(framework.tasks.values()):
         if not task.state.ended:
+            task = copy.copy(task)
             task.state = State.KILLED
             state.counts["tasks_killed"] += 1
         _complete(state, framework, task)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from altiplano.master import infos
+from altiplano.master.snapshot import FrameworkThen
 from altiplano.master.state import Agent, Framework, MasterState, Presence, Task
-from altiplano.model.resources import Resources
+from altiplano.model.resources import EMPTY, Resources
 from altiplano.model.tasks import State
 from altiplano.wire import json, translate
 from altiplano.wire.messages import master, mesos
@@ -89,11 +88,9 @@ def agent_pid(agent: Agent) -> str:
     return f"slave(1)@{agent.peer or agent.info.hostname}:{agent.info.port}"
 
 
-def framework_row(framework: Framework) -> master.ResponseGetFrameworksFramework:
+def framework_row(then: FrameworkThen) -> master.ResponseGetFrameworksFramework:
+    framework = then.record
     info = framework.info or mesos.FrameworkInfo(user="", name=framework.name, id=mesos.FrameworkID(value=framework.id))
-    offered = Resources()
-    for offer in framework.offers.values():
-        offered = offered + offer.resources
     return master.ResponseGetFrameworksFramework(
         framework_info=info,
         active=framework.connected,
@@ -102,65 +99,20 @@ def framework_row(framework: Framework) -> master.ResponseGetFrameworksFramework
         registered_time=infos.time_of(framework.registered_s),
         reregistered_time=infos.time_of(framework.reregistered_s),
         unregistered_time=infos.time_of(framework.unregistered_s),
-        offers=tuple(offer.message for offer in framework.offers.values()),
+        offers=tuple(offer.message for offer in then.offers),
         allocated_resources=resources(framework.used),
-        offered_resources=resources(offered),
+        offered_resources=resources(offered(then)),
         offer_constraints=framework.constraints,
     )
 
 
-def get_agents(state: MasterState) -> master.ResponseGetAgents:
-    here = [agent for agent in state.agents.values() if agent.id not in state.awaited]
-    return master.ResponseGetAgents(
-        agents=tuple(agent_row(agent) for agent in here),
-        recovered_agents=tuple(state.agents[agent_id].info for agent_id in sorted(state.awaited)),
-    )
+def offered(then: FrameworkThen) -> Resources:
+    return sum((offer.resources for offer in then.offers), EMPTY)
 
 
 def known_frameworks(state: MasterState) -> list[Framework]:
     """Frameworks with a description; the others are known from the registry only."""
     return [framework for framework in state.frameworks.values() if framework.info is not None]
-
-
-def get_frameworks(state: MasterState) -> master.ResponseGetFrameworks:
-    return master.ResponseGetFrameworks(
-        frameworks=tuple(framework_row(framework) for framework in known_frameworks(state)),
-        completed_frameworks=tuple(framework_row(one) for one in state.completed.values() if one.info is not None),
-    )
-
-
-def get_tasks(state: MasterState) -> master.ResponseGetTasks:
-    every = (*state.frameworks.values(), *state.completed.values())
-    return master.ResponseGetTasks(
-        tasks=_rows(task for framework in every for task in framework.tasks.values()),
-        completed_tasks=_rows(task for framework in every for task in framework.completed.values()),
-        unreachable_tasks=_rows(task for framework in every for task in framework.unreachable.values()),
-    )
-
-
-def _rows(tasks: Iterable[Task]) -> tuple[mesos.Task, ...]:
-    return tuple(task_row(task) for task in tasks)
-
-
-def get_executors(state: MasterState) -> master.ResponseGetExecutors:
-    return master.ResponseGetExecutors(
-        executors=tuple(
-            master.ResponseGetExecutorsExecutor(
-                executor_info=executor.info, agent_id=mesos.AgentID(value=executor.agent_id)
-            )
-            for agent in state.agents.values()
-            for executor in agent.executors.values()
-        )
-    )
-
-
-def get_state(state: MasterState) -> master.ResponseGetState:
-    return master.ResponseGetState(
-        get_tasks=get_tasks(state),
-        get_executors=get_executors(state),
-        get_frameworks=get_frameworks(state),
-        get_agents=get_agents(state),
-    )
 
 
 def get_master(state: MasterState) -> master.ResponseGetMaster:

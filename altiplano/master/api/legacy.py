@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import msgspec
 
 from altiplano.engine import http
-from altiplano.master import infos, legacy, metrics, settings, view
+from altiplano.master import infos, legacy, metrics, pieces, settings, view
+from altiplano.master.pieces import Tree
 from altiplano.master.shell import Shell
 
 Query = Mapping[str, str]
@@ -64,8 +66,11 @@ class LegacyApi:
             await self._respond(scope, send, self._shown[path](http.query(scope)))
 
     async def _respond(self, scope: http.Scope, send: http.Send, value: Any) -> None:
-        body = msgspec.json.encode(value)
         function = http.query(scope).get("jsonp")
+        if function is None and isinstance(value, Tree):
+            await http.respond_pieces(send, pieces.to_json(value), content_type="application/json", scope=scope)
+            return
+        body = b"" if isinstance(value, Tree) else msgspec.json.encode(value)
         if function is None:
             await http.respond(send, 200, body, content_type="application/json", scope=scope)
             return
@@ -73,8 +78,9 @@ class LegacyApi:
             raise http.Refusal(400, "JSONP is off on a guarded server: ask without ?jsonp=")
         if _FUNCTION.fullmatch(function) is None:
             raise http.Refusal(400, "?jsonp= must be the name of a JavaScript function")
-        wrapped = b"%b(%b);" % (function.encode(), body)
-        await http.respond(send, 200, wrapped, content_type="text/javascript", scope=scope)
+        inner = pieces.to_json(value) if isinstance(value, Tree) else iter((body,))
+        wrapped = itertools.chain((function.encode() + b"(",), inner, (b");",))
+        await http.respond_pieces(send, wrapped, content_type="text/javascript", scope=scope)
 
     def _journal(self, query: Query) -> Any:
         """What the journal holds about a subject, and for a framework why it waits."""

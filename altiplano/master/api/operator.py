@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 import altiplano
 from altiplano.engine import http
 from altiplano.engine.verbosity import verbosity
-from altiplano.master import infos, metrics, settings, view
+from altiplano.master import answers, infos, metrics, settings, snapshot, view
 from altiplano.master.api import endpoint
+from altiplano.master.pieces import Tree
 from altiplano.master.shell import Shell
+from altiplano.master.snapshot import Snapshot
 from altiplano.wire import json
 from altiplano.wire.codec import JSON
 from altiplano.wire.messages import master, mesos
@@ -43,6 +45,16 @@ _PAYLOADS = {
 }
 
 
+_LARGE: Mapping[master.CallType, tuple[master.ResponseType, str, Callable[[Snapshot], Tree]]] = {
+    Type.GET_STATE: (master.ResponseType.GET_STATE, "get_state", answers.get_state),
+    Type.GET_AGENTS: (master.ResponseType.GET_AGENTS, "get_agents", answers.get_agents),
+    Type.GET_FRAMEWORKS: (master.ResponseType.GET_FRAMEWORKS, "get_frameworks", answers.get_frameworks),
+    Type.GET_EXECUTORS: (master.ResponseType.GET_EXECUTORS, "get_executors", answers.get_executors),
+    Type.GET_TASKS: (master.ResponseType.GET_TASKS, "get_tasks", answers.get_tasks),
+}
+"""Answers that grow with the pool: they are written piece by piece."""
+
+
 class OperatorApi:
     def __init__(self, shell: Shell, shown: settings.Settings) -> None:
         self._shell = shell
@@ -61,11 +73,6 @@ class OperatorApi:
                 type=kind.GET_LOGGING_LEVEL, get_logging_level=master.ResponseGetLoggingLevel(level=verbosity.level)
             ),
             Type.GET_METRICS: lambda: Response(type=kind.GET_METRICS, get_metrics=self._metrics()),
-            Type.GET_STATE: lambda: Response(type=kind.GET_STATE, get_state=view.get_state(state)),
-            Type.GET_AGENTS: lambda: Response(type=kind.GET_AGENTS, get_agents=view.get_agents(state)),
-            Type.GET_FRAMEWORKS: lambda: Response(type=kind.GET_FRAMEWORKS, get_frameworks=view.get_frameworks(state)),
-            Type.GET_EXECUTORS: lambda: Response(type=kind.GET_EXECUTORS, get_executors=view.get_executors(state)),
-            Type.GET_TASKS: lambda: Response(type=kind.GET_TASKS, get_tasks=view.get_tasks(state)),
             Type.GET_OPERATIONS: lambda: Response(
                 type=kind.GET_OPERATIONS, get_operations=master.ResponseGetOperations()
             ),
@@ -94,6 +101,13 @@ class OperatorApi:
             if problem is not None:
                 raise http.Refusal(400, problem)
             await http.respond(send, 200)
+            return
+        if call.type in _LARGE:
+            await self._shell.engine.settle()
+            kind, name, tree = _LARGE[call.type]
+            shown = answers.response(kind, name, tree(snapshot.take(self._shell.core.state)))
+            write = answers.written(codec, shown)
+            await http.respond_pieces(send, write(), content_type=codec.media_type, scope=scope)
             return
         read = self._reads.get(call.type)
         if read is None:

@@ -237,10 +237,11 @@ def test_operators_that_follow_are_told_the_state_first_and_then_each_change():
     framework.call(CallType.TEARDOWN)
     told = [effect.event for effect in pool.of(effects.Publish)]
     assert [event.type.value for event in told] == [
-        "SUBSCRIBED",
         "FRAMEWORK_ADDED",
         "TASK_ADDED",
         "TASK_UPDATED",
         "FRAMEWORK_REMOVED",
     ]
-    assert len(told[0].subscribed.get_state.get_agents.agents) == 1
+    (show,) = pool.of(effects.Show)
+    assert (len(show.shot.agents), len(show.shot.frameworks)) == (1, 0)
+    assert pool.said.index(show) < next(n for n, one in enumerate(pool.said) if isinstance(one, effects.Publish))
