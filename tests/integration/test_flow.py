@@ -217,13 +217,13 @@ def test_nested_and_local_rules_take_part(flow: Callable[[str], Flow]) -> None:
 def test_a_killed_flow_goes_on_without_doing_anything_twice(flow: Callable[[str], Flow]) -> None:
     made = flow(
         "first:\n\tdate +%N > first\n"
-        "slow: first\n\tcat first > slow; GATE; date >> slow\n"
+        "later: first\n\tcat first > later; GATE; date >> later\n"
         "here: first\n\tLOCAL echo begun >> marks; sleep 30; echo ended >> marks; cp first here\n"
-        "end: slow\n\tcp slow end\n"
+        "end: later\n\tcp later end\n"
     )
     running = made.begin()
     wait_until(made.there("marks"), "the LOCAL rule runs")
-    wait_until(lambda: "slow" in made.pool.run("task", "list").stdout, "the slow rule runs")
+    wait_until(lambda: "later" in made.pool.run("task", "list").stdout, "the long rule runs")
     stamp = made.read("first")
     running.kill()
     running.communicate(timeout=FLOW_S_MAX)
@@ -238,7 +238,7 @@ def test_a_killed_flow_goes_on_without_doing_anything_twice(flow: Callable[[str]
     record = json.loads(done.stdout)
     assert (record["kept"], record["retried"]) == (1, 0)
     started = json.loads(made.pool.run("task", "list", "--all", "--json").stdout)
-    assert len([task for task in started if task["name"] == "slow"]) == 1
+    assert len([task for task in started if task["name"] == "later"]) == 1
 
 
 def _sleeps_30(pid: int) -> bool:

@@ -260,6 +260,17 @@ def test_suppression_is_kept_over_subscriptions() -> None:
     assert opening.call.subscribe.suppressed_roles == ("dev",)
 
 
+def test_what_was_revived_while_the_subscription_was_on_its_way_is_said_afterwards() -> None:
+    protocol = subscribe()
+    protocol.perform(calls.Suppress(), at(1))
+    protocol.broken("gone", at(2), 0.5)
+    protocol.wake(at(10), 0.5)
+    assert not only(protocol.perform(calls.Revive(), at(10)), core.Send)
+    protocol.opened("s2", at(11))
+    acts = protocol.received(subscribed_event(), at(11))
+    assert CallType.REVIVE in [call.type for call in sent(acts)]
+
+
 def test_a_call_from_a_lost_subscription_leads_to_a_new_one() -> None:
     for status, text in ((400, "Framework cannot be found"), (403, "Framework is not subscribed"), (307, "")):
         protocol = subscribe()

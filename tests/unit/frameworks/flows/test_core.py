@@ -61,6 +61,32 @@ def test_independent_rules_share_one_offer() -> None:
     assert [len(launch.starts) for launch in launches] == [1, 2, 1]
 
 
+def test_only_so_many_rules_run_at_one_time_as_was_said() -> None:
+    text = "CORES=0.1\n" + "".join(f"f{number}: s\n\tx\n" for number in range(7))
+    flow = world(text, options=Options(jobs_max=2))
+    most = 0
+    for _ in range(1_000):
+        most = max(most, len(flow.tasks))
+        if flow.core.state.exit_code is not None:
+            break
+        if flow.waiting:
+            flow.step()
+        else:
+            assert flow.happen(), flow.states()
+    assert (most, flow.core.state.exit_code) == (2, 0)
+    assert len(flow.ran) == 7
+
+
+def test_no_offers_are_wanted_while_no_more_rules_may_run() -> None:
+    flow = world("a: s\n\tx\nb: s\n\tx\n", options=Options(jobs_max=1))
+    until(flow, ("a", RuleState.RUNNING))
+    settle(flow)
+    assert not flow.subscribed
+    flow.end_task(next(iter(flow.tasks)))
+    settle(flow)
+    assert flow.subscribed
+
+
 def test_an_empty_workflow_ends_well_without_a_master() -> None:
     flow = world("# nothing\n")
     assert flow.run() == 0

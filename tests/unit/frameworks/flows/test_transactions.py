@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from altiplano.frameworks.flows import transactions
+from altiplano.engine.core import Fact
+from altiplano.engine.records import FactCodec
+from altiplano.frameworks.flows import facts, transactions
 from altiplano.frameworks.flows.transactions import FlowLog
 from altiplano.ports.log import LogFailed, LogInUse, LogMismatch
 
@@ -96,6 +98,33 @@ async def test_a_snapshot_takes_the_place_of_what_it_sums_up(path: Path) -> None
     with pytest.raises(LogInUse):
         await FlowLog(path).recover()
     await log.close()
+
+
+async def test_a_compacted_log_leads_to_the_same_facts(path: Path) -> None:
+    codec: FactCodec[Fact] = FactCodec(facts.DURABLE_TYPES, version=facts.VERSION)
+    known = [
+        facts.RunBegan(run_id="r", file="a\tb\nc", wall_s=1.0),
+        facts.FrameworkKnown(framework_id="f"),
+    ]
+    log = FlowLog(path)
+    await log.recover()
+    await log.wait(log.append([codec.encode(fact) for fact in known]))
+    log.compact(codec.snapshot(known), 2)
+    log.append([codec.encode(facts.RunResumed(wall_s=2.0))])
+    await log.close()
+    log = FlowLog(path)
+    _, records = await log.recover()
+    await log.close()
+    assert list(codec.recover(None, records)) == [*known, facts.RunResumed(wall_s=2.0)]
+
+
+async def test_who_has_the_log_can_be_told(path: Path) -> None:
+    assert transactions.holder(path) is None
+    log = FlowLog(path)
+    await log.recover()
+    assert transactions.holder(path) in (os.getpid(), 0)
+    await log.close()
+    assert transactions.holder(path) is None
 
 
 async def test_the_log_is_readable_by_its_owner_only(path: Path) -> None:
