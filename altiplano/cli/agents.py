@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from altiplano.cli import output
@@ -67,10 +69,18 @@ def list_agents(master: str | None, token_file: str | None, as_json: bool) -> No
 @json_option
 def show(agent_id: str, master: str | None, token_file: str | None, as_json: bool) -> None:
     """One machine: by its id, the beginning of it, or its host name."""
-    from altiplano.cli import listing
+    import msgspec
 
-    rows = [listing.agent_row(agent) for agent in ask(place(master, token_file), lambda o: o.agents())]
+    from altiplano.cli import listing
+    from altiplano.sdk import operator
+
+    where = place(master, token_file)
+    rows = [listing.agent_row(agent) for agent in ask(where, lambda o: o.agents())]
     row = listing.chosen("agent", agent_id, rows, [(row.id, row.hostname) for row in rows])
+    with contextlib.suppress(operator.OperatorError):
+        # An agent that is away has nothing to say; what the master knows of it is shown all the same.
+        account = ask(where, lambda o: o.account(row.id))
+        row = msgspec.structs.replace(row, machine=account.machine, degraded=account.degraded)
     if as_json:
         output.print_json(row)
         return
@@ -86,5 +96,7 @@ def show(agent_id: str, master: str | None, token_file: str | None, as_json: boo
             ("disk", f"{output.mb(row.used.disk)} of {output.mb(row.total.disk)} in use"),
             ("gpus", f"{row.used.gpus:g} of {row.total.gpus:g} in use" if row.total.gpus else ""),
             *((f"attribute {name}", value) for name, value in row.attributes.items()),
+            *(("found", sentence) for sentence in row.machine),
+            *(("degraded", sentence) for sentence in row.degraded),
         )
     )

@@ -68,13 +68,12 @@ def machine() -> Iterator[Finding]:
     yield Finding(subject="python", verdict=GOOD if good else BAD, sentence=f"{version}, at least 3.11 is needed")
     yield Finding(subject="system", verdict=GOOD, sentence=f"{platform.system()} {platform.release()}")
     yield _pidfds()
-    yield _root()
-    yield _cgroups()
     yield _open_files()
     from altiplano.sdk import credentials
 
     directory = Path(os.environ.get("ALTIPLANO_WORK_DIR") or credentials.state_directory(os.environ))
     yield _work_directory(directory)
+    yield from _agent(directory)
 
 
 def pool(where: Place) -> Iterator[Finding]:
@@ -105,26 +104,14 @@ def _pidfds() -> Finding:
     return Finding(subject="pidfd", verdict=GOOD, sentence="ends of tasks are told by the kernel")
 
 
-def _root() -> Finding:
-    if os.geteuid() == 0:
-        return Finding(subject="user", verdict=GOOD, sentence="root: tasks run as whom they name")
-    return Finding(subject="user", verdict=POOR, sentence="not root: all tasks run as you, and cgroups cannot be used")
+def _agent(directory: Path) -> Iterator[Finding]:
+    """The agent's own account, in its words."""
+    from altiplano.cli import daemons
 
-
-def _cgroups() -> Finding:
-    root = Path("/sys/fs/cgroup")
-    if (root / "cgroup.controllers").exists():
-        found = (root / "cgroup.controllers").read_text().split()
-        kind = "version 2"
-    else:
-        found = sorted(path.name for path in root.glob("*") if path.is_dir()) if root.exists() else []
-        kind = "version 1"
-    if not {"cpu", "memory"} <= set(found):
-        sentence = "no cpu and memory controllers: use the isolation 'posix', which measures and does not limit"
-        return Finding(subject="cgroups", verdict=POOR, sentence=sentence)
-    writable = os.access(root, os.W_OK)
-    words = "usable" if writable else "there, but not ours to use: tasks are not limited"
-    return Finding(subject="cgroups", verdict=GOOD if writable else POOR, sentence=f"{kind}, {words}")
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    for sentence in daemons.machine(str(existing), "cgroups" if os.geteuid() == 0 else "posix"):
+        lacks = sentence.startswith(("No ", "Not "))
+        yield Finding(subject="agent", verdict=POOR if lacks else GOOD, sentence=sentence)
 
 
 def _open_files() -> Finding:

@@ -54,6 +54,10 @@ class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
     used: Amounts
     attributes: dict[str, str]
     registered_wall_s: float | None
+    machine: tuple[str, ...] = ()
+    """What its agent found at its start, in sentences; shown for one machine only."""
+    degraded: tuple[str, ...] = ()
+    """What its agent cannot promise at present."""
 
 
 class FrameworkRow(msgspec.Struct, frozen=True, kw_only=True):

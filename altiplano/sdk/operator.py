@@ -73,6 +73,17 @@ class _FileAnswer(msgspec.Struct):
     read_file: agent_messages.ResponseReadFile
 
 
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """What an agent found at its start, and what it cannot promise at present, in sentences."""
+
+    machine: tuple[str, ...] = ()
+    degraded: tuple[str, ...] = ()
+
+
+class _AgentState(msgspec.Struct, frozen=True, kw_only=True):
+    altiplano: Account = Account()
+
+
 class Operator:
     """Asks a master; an `async with` block closes its connection."""
 
@@ -132,6 +143,11 @@ class Operator:
         await self.agent_call(
             agent_id, agent_messages.Call(type=agent_messages.CallType.KILL_CONTAINER, kill_container=kill)
         )
+
+    async def account(self, agent_id: str) -> Account:
+        """What an agent says of itself and its machine."""
+        answer = await self.get(f"/agent/{agent_id}/state")
+        return msgspec.json.decode(answer.body, type=_AgentState).altiplano
 
     async def version(self) -> str:
         return str(msgspec.json.decode((await self.get("/version")).body, type=dict[str, object]).get("version", ""))
