@@ -2,7 +2,8 @@
 
 The model of the launcher knows what really became of every container.  Whatever the order of launches, ends, kills,
 lost links, lost messages and crashes – of the agent with the unwritten tail of its log – each task ends exactly once,
-no container starts twice, and what is told is what happened.
+no container starts twice, and what is told is what happened.  Some tasks run in a custom executor, a model too: it
+gets no task twice, and no update that it sent is lost unless it ends before it could send it again.
 """
 
 from __future__ import annotations
@@ -23,10 +24,16 @@ from altiplano.model.tasks import State as TaskState
 from altiplano.model.time import Instant
 from altiplano.ports import launcher
 from altiplano.wire import json
+from altiplano.wire.messages import executor as api
 from altiplano.wire.messages import mesos
 from tests.unit.agent.harness import AGENT, FRAMEWORK, MASTER, NODE, framework, task
 
 TASKS = ("t1", "t2", "t3")
+HOSTED = ("h1", "h2")
+NAMES = TASKS + HOSTED
+EXECUTOR = "x1"
+KEY = (FRAMEWORK, EXECUTOR)
+TaskEnd = mesos.TaskState
 
 
 @dataclass
@@ -41,6 +48,18 @@ class Box:
 
 
 @dataclass
+class Program:
+    """A custom executor as it really is, in its box."""
+
+    stream: str | None = None
+    tasks: dict[str, mesos.TaskState | None] = field(default_factory=dict)
+    """The newest state of each task that it got."""
+    unheard: set[str] = field(default_factory=set)
+    """Tasks without any acknowledged update."""
+    unacknowledged: dict[bytes, mesos.TaskStatus] = field(default_factory=dict)
+
+
+@dataclass
 class Seen:
     """What the master has of one task."""
 
@@ -48,6 +67,9 @@ class Seen:
     statuses: dict[bytes, mesos.TaskStatus] = field(default_factory=dict)
     acknowledged: list[bytes] = field(default_factory=list)
     killed: bool = False
+
+
+NO_BOX = Box(outcome=launcher.LaunchFailed(container_id="", sentence=""))
 
 
 class AgentMachine(RuleBasedStateMachine):
@@ -61,7 +83,8 @@ class AgentMachine(RuleBasedStateMachine):
         self.answers: list[core.AgentEvent] = []
         self.boxes: dict[str, Box] = {}
         self.forgotten: set[str] = set()
-        self.seen = {name: Seen() for name in TASKS}
+        self.programs: dict[str, Program] = {}
+        self.seen = {name: Seen() for name in NAMES}
         self.mono_s = 100.0
         self.count = 0
         self.box_of: dict[str, str] = {}
@@ -116,6 +139,11 @@ class AgentMachine(RuleBasedStateMachine):
                 self.answers.append(events.SandboxMade(cause="x", seed=self.seed(), container_id=effect.container_id))
             case effects.Launch():
                 self.launch(effect.spec)
+            case effects.Tell():
+                self.tell(effect.stream, effect.event)
+            case effects.CloseStream():
+                for program in self.programs.values():
+                    program.stream = None if program.stream == effect.stream else program.stream
             case effects.Terminate():
                 if effect.container_id in self.boxes:
                     self.boxes[effect.container_id].signalled = True
@@ -128,8 +156,11 @@ class AgentMachine(RuleBasedStateMachine):
 
     def launch(self, spec: launcher.LaunchSpec) -> None:
         name = spec.container_id
-        task_id = dict(spec.environment)["MESOS_TASK_ID"]
-        assert self.box_of.setdefault(task_id, name) == name, "a task was started in two containers"
+        task_id = dict(spec.environment).get("MESOS_TASK_ID")
+        if task_id is not None:
+            assert self.box_of.setdefault(task_id, name) == name, "a task was started in two containers"
+        elif name not in self.boxes:
+            self.programs[name] = Program()
         if name not in self.boxes:
             started = launcher.Started(
                 container_id=name, pid=len(self.boxes) + 1, start_ticks=1, started_wall_s=self.now().wall_s
@@ -148,6 +179,8 @@ class AgentMachine(RuleBasedStateMachine):
         if box is None or not isinstance(box.outcome, launcher.Started):
             return
         box.true_status = wait_status
+        if name in self.programs:
+            self.programs[name].stream = None
         box.outcome = launcher.Exited(
             container_id=name,
             wait_status=wait_status,
@@ -155,6 +188,108 @@ class AgentMachine(RuleBasedStateMachine):
             ended_wall_s=self.now().wall_s,
         )
         self.answers.append(events.ContainerExited(cause="x", seed=self.seed(), exited=box.outcome))
+
+    # -- the executor
+
+    def tell(self, stream: str, event: api.Event) -> None:
+        name = next((name for name, program in self.programs.items() if program.stream == stream), None)
+        if name is None:
+            return
+        program = self.programs[name]
+        match event.type:
+            case api.EventType.LAUNCH if event.launch is not None:
+                task_id = event.launch.task.task_id.value
+                assert all(task_id not in one.tasks for one in self.programs.values()), f"{task_id} was given twice"
+                program.tasks[task_id] = None
+                program.unheard.add(task_id)
+            case api.EventType.ACKNOWLEDGED if event.acknowledged is not None:
+                program.unacknowledged.pop(event.acknowledged.uuid, None)
+                program.unheard.discard(event.acknowledged.task_id.value)
+            case api.EventType.KILL if event.kill is not None:
+                self.update(program, event.kill.task_id.value, TaskEnd.TASK_KILLED)
+            case api.EventType.SHUTDOWN:
+                self.end(name, 0)
+
+    def update(self, program: Program, task_id: str, state: mesos.TaskState) -> None:
+        """The executor tells a state, once, until it ends; the call may get lost in a crash."""
+        before = program.tasks[task_id]
+        if before is not None and TaskState(before.value) in ENDS:
+            return
+        program.tasks[task_id] = state
+        uuid = self.seed()
+        status = mesos.TaskStatus(
+            task_id=mesos.TaskID(value=task_id),
+            state=state,
+            source=mesos.TaskStatusSource.SOURCE_EXECUTOR,
+            uuid=uuid,
+        )
+        program.unacknowledged[uuid] = status
+        if program.stream is not None:
+            self.answers.append(
+                events.ExecutorUpdated(
+                    cause="u", seed=self.seed(), framework_id=FRAMEWORK, executor_id=EXECUTOR, status=status
+                )
+            )
+
+    def silent(self) -> list[str]:
+        """Boxes of executors that run and do not listen, of which the agent knows."""
+        executor = self.core.state.executors.get(KEY)
+        if executor is None or not isinstance(self.boxes.get(executor.container_id, NO_BOX).outcome, launcher.Started):
+            return []
+        return [executor.container_id] if self.programs[executor.container_id].stream is None else []
+
+    @precondition(lambda self: self.silent())
+    @rule()
+    def an_executor_subscribes(self) -> None:
+        program = self.programs[self.silent()[0]]
+        program.stream = f"stream-{self.seed().hex()}"
+        self.post(
+            events.ExecutorSubscribed(
+                cause="s",
+                seed=self.seed(),
+                framework_id=FRAMEWORK,
+                executor_id=EXECUTOR,
+                stream=program.stream,
+                task_ids=tuple(sorted(program.unheard)),
+                updates=tuple(program.unacknowledged.values()),
+            )
+        )
+
+    @precondition(lambda self: any(program.tasks for program in self.programs.values()))
+    @rule(
+        data=st.data(),
+        state=st.sampled_from(
+            [TaskEnd.TASK_STARTING, TaskEnd.TASK_RUNNING, TaskEnd.TASK_FINISHED, TaskEnd.TASK_FAILED]
+        ),
+    )
+    def an_executor_updates(self, data: st.DataObject, state: mesos.TaskState) -> None:
+        name = data.draw(st.sampled_from(sorted(name for name, program in self.programs.items() if program.tasks)))
+        if isinstance(self.boxes[name].outcome, launcher.Started):
+            program = self.programs[name]
+            self.update(program, data.draw(st.sampled_from(sorted(program.tasks))), state)
+
+    @precondition(lambda self: any(program.stream for program in self.programs.values()))
+    @rule()
+    def an_executors_stream_breaks(self) -> None:
+        program = next(program for program in self.programs.values() if program.stream)
+        left = events.ExecutorLeft(
+            cause="l", seed=self.seed(), framework_id=FRAMEWORK, executor_id=EXECUTOR, stream=program.stream or ""
+        )
+        program.stream = None
+        self.post(left)
+
+    @precondition(lambda self: self.core.state.member)
+    @rule(name=st.sampled_from(HOSTED))
+    def a_task_is_given_to_an_executor(self, name: str) -> None:
+        if not self.seen[name].launched:
+            self.seen[name].launched = True
+            executor = mesos.ExecutorInfo(
+                executor_id=mesos.ExecutorID(value=EXECUTOR), command=mesos.CommandInfo(value="./executor")
+            )
+            raw = msgspec.Raw(json.encode(task(name, command=None, executor=executor)))
+            self.hear(messages.RunTask(framework=framework(), task=raw, cause=f"run-{name}"))
+
+    # -- the agent
 
     def recover(self) -> None:
         inventory = tuple(
@@ -196,7 +331,7 @@ class AgentMachine(RuleBasedStateMachine):
             # crash before the log was written makes it as if the order had not been given.
 
     @precondition(lambda self: self.core.state.member)
-    @rule(name=st.sampled_from(TASKS))
+    @rule(name=st.sampled_from(NAMES))
     def a_task_is_killed(self, name: str) -> None:
         if (FRAMEWORK, name) in self.core.state.tasks:
             self.seen[name].killed = True
@@ -218,7 +353,7 @@ class AgentMachine(RuleBasedStateMachine):
             self.seen[status.task_id.value].statuses.setdefault(status.uuid, status)
 
     @precondition(lambda self: self.core.state.member)
-    @rule(name=st.sampled_from(TASKS))
+    @rule(name=st.sampled_from(NAMES))
     def the_scheduler_acknowledges(self, name: str) -> None:
         seen = self.seen[name]
         for uuid in seen.statuses:
@@ -254,6 +389,8 @@ class AgentMachine(RuleBasedStateMachine):
         self.waiting.clear()
         self.answers.clear()
         self.wire.clear()
+        for program in self.programs.values():
+            program.stream = None
         self.core = core.Core(NODE)
         for record in self.log:
             fact = self.codec.decode(record)
@@ -265,7 +402,7 @@ class AgentMachine(RuleBasedStateMachine):
             self.durable = len(self.log)
         for name, seen in self.seen.items():
             held = self.core.state
-            if (FRAMEWORK, name) not in held.tasks and not any(kept.executor_id == name for kept in held.kept.values()):
+            if (FRAMEWORK, name) not in held.tasks and not self.told_all(name):
                 # The order is not in the log, so nobody was told that it had arrived.
                 assert not seen.statuses
                 self.seen[name] = Seen()
@@ -275,6 +412,12 @@ class AgentMachine(RuleBasedStateMachine):
                 waiting = {status.uuid for status in pending.pending} if pending is not None else set()
                 seen.acknowledged = [uuid for uuid in seen.acknowledged if uuid not in waiting]
         self.recover()
+
+    def told_all(self, name: str) -> bool:
+        """Whether a task's end was told and acknowledged, so that the agent may have forgotten it."""
+        seen = self.seen[name]
+        told = list(seen.statuses.values())
+        return bool(told) and TaskState(told[-1].state.value) in ENDS and len(seen.acknowledged) == len(told)
 
     def hear(self, message: messages.FromMaster) -> None:
         connection = self.core.state.connection
@@ -291,10 +434,12 @@ class AgentMachine(RuleBasedStateMachine):
                 self.the_master_welcomes()
             elif self.wire:
                 self.the_master_hears()
+            elif self.silent():
+                self.an_executor_subscribes()
             elif not self.core.state.member:
                 self.time_passes(70.0)
             elif any(len(seen.statuses) > len(seen.acknowledged) for seen in self.seen.values()):
-                for name in TASKS:
+                for name in NAMES:
                     self.the_scheduler_acknowledges(name)
             else:
                 return
@@ -314,6 +459,9 @@ class AgentMachine(RuleBasedStateMachine):
             if not ends:
                 continue
             assert told[-1] is ends[0], f"{name} went on after its end"
+            if name in HOSTED:
+                self.check_hosted(name, ends[0])
+                continue
             box = self.boxes.get(self.box_of.get(name, ""))
             if ends[0].state is mesos.TaskState.TASK_KILLED:
                 assert seen.killed
@@ -322,6 +470,22 @@ class AgentMachine(RuleBasedStateMachine):
             assert isinstance(box.outcome, launcher.Exited), f"{name} was told ended while it runs"
             wanted = mesos.TaskState.TASK_FINISHED if box.true_status == 0 else mesos.TaskState.TASK_FAILED
             assert ends[0].state is wanted
+
+    def check_hosted(self, name: str, end: mesos.TaskStatus) -> None:
+        program = next((program for program in self.programs.values() if name in program.tasks), None)
+        if end.source is mesos.TaskStatusSource.SOURCE_EXECUTOR:
+            assert program is not None
+            assert end.state is program.tasks[name], f"{name} ended otherwise than its executor says"
+        elif end.reason is mesos.TaskStatusReason.REASON_TASK_KILLED_DURING_LAUNCH:
+            assert self.seen[name].killed
+            assert program is None, f"{name} was told killed before its launch, and the executor has it"
+        elif end.reason is mesos.TaskStatusReason.REASON_AGENT_RESTARTED:
+            assert program is None, f"{name} was told lost on the way, and the executor has it"
+        else:
+            assert end.container_status is not None
+            assert end.container_status.container_id is not None
+            box = self.boxes.get(end.container_status.container_id.value)
+            assert box is None or isinstance(box.outcome, launcher.Exited), f"{name} was told ended while it runs"
 
     @invariant()
     def at_most_one_update_of_a_task_waits_for_acknowledgement(self) -> None:
