@@ -27,8 +27,8 @@ from altiplano.frameworks.flows.state import FlowState
 from altiplano.ports.clock import Clock
 from altiplano.sdk.credentials import Place
 
-PORTS = range(20_000, 32_000)
-"""A flow's port lies below those that the kernel gives to outgoing connections, so that a resumed run
+PORTS = range(20_000, 31_000)
+"""A flow's port lies below those that agents offer and the kernel gives to connections, so that a resumed run
 finds it free: tasks of the run before send their outputs there."""
 
 PORT_ATTEMPTS_MAX = 50
