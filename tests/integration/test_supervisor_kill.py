@@ -464,3 +464,16 @@ def test_it_works_without_root() -> None:
 def launcher_copy(base: launcher.LaunchSpec, **changes: object) -> launcher.LaunchSpec:
     values = {name: getattr(base, name) for name in base.__struct_fields__}
     return launcher.LaunchSpec(**{**values, **changes})
+
+
+async def test_a_keeper_whose_directory_is_gone_leaves_when_nothing_runs_below_it(tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    async with asyncio.timeout(60):
+        user = await client.connect(str(folder))
+        keeper_pid, supervisor_pid, state = user.keeper_pid, user.pid, user.state_dir
+        await user.close()
+        shutil.rmtree(state)
+        os.kill(supervisor_pid, signal.SIGKILL)
+        while (now := processes.stat(keeper_pid)) is not None and now.state != b"Z":
+            await asyncio.sleep(0.02)

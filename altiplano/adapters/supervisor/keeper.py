@@ -22,7 +22,10 @@ from altiplano.kit import crash
 RESTARTS_QUICK_MAX = 8
 """So many restarts come at once; later ones wait, lest a broken supervisor eat a processor."""
 RESTART_WAIT_S = 0.5
+RESTART_WAIT_S_MAX = 60.0
+"""The pause doubles up to this."""
 QUICK_S = 10.0
+"""A supervisor that lived so long was not broken."""
 
 POINTS = ("started", "after_spawn", "supervisor_reaped", "before_look", "before_reap", "after_reap")
 """Crash points of a keeper, in the order of its life (`altiplano.kit.crash`)."""
@@ -50,14 +53,16 @@ def main(arguments: list[str]) -> None:
     if mode not in ("fresh", "heir"):
         keeper.serve(*map(int, mode.split(",")))
         heir = True
-    started: list[float] = []
+    quick = 0
     while not keeper.leaving:
-        started = [moment for moment in started if time.monotonic() - moment < QUICK_S]
-        if len(started) >= RESTARTS_QUICK_MAX:
-            time.sleep(RESTART_WAIT_S)
-        started.append(time.monotonic())
+        start = time.monotonic()
         keeper.serve(*keeper.start(heir))
         heir = True  # whatever the dead supervisor had started is ours now
+        quick = quick + 1 if time.monotonic() - start < QUICK_S else 0
+        if quick and not os.path.isdir(state) and not processes.children(os.getpid()):
+            return  # Somebody removed the work directory, and nothing runs here that needs us.
+        if quick > RESTARTS_QUICK_MAX and not keeper.leaving:
+            time.sleep(min(RESTART_WAIT_S * 2 ** (quick - RESTARTS_QUICK_MAX - 1), RESTART_WAIT_S_MAX))
 
 
 class Keeper:
