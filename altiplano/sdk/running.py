@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from altiplano.kit import eventloop
+from altiplano.model.time import Instant
 from altiplano.sdk import credentials, events, masters
 from altiplano.sdk.credentials import Place
 from altiplano.sdk.framework import Driver, Framework
-from altiplano.sdk.session import Session, SessionEnded
+from altiplano.sdk.session import Session, SessionEnded, system_now
 
 EVENTS_MAX = 1_000
 """Events that wait for a slow callback before no more is read from the master."""
@@ -66,14 +69,31 @@ async def serve(framework: Framework, place: Place, *, id_file: str | os.PathLik
 class Runner:
     """One framework on one session, its callbacks called one at a time."""
 
-    def __init__(self, framework: Framework, place: Place, id_path: Path | None = None) -> None:
+    def __init__(
+        self,
+        framework: Framework,
+        place: Place,
+        id_path: Path | None = None,
+        *,
+        now: Callable[[], Instant] = system_now,
+        fraction: Callable[[], float] = random.random,
+    ) -> None:
+        """`now` and `fraction` (for the jitter of attempts) are those of the system unless a simulation has its own."""
         self._events: deque[events.SchedulerEvent] = deque()
         self._ring = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._id_path = id_path
         self._ended = False
-        self.session = Session(framework.info(), place, self._listen, tasks=framework.tasks(), room=self._wait_for_room)
+        self.session = Session(
+            framework.info(),
+            place,
+            self._listen,
+            tasks=framework.tasks(),
+            room=self._wait_for_room,
+            now=now,
+            fraction=fraction,
+        )
         self._driver = Driver(framework, self.session.perform, self.session.leave)
         self._framework = framework
 

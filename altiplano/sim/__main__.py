@@ -11,7 +11,8 @@ from collections import Counter
 import click
 import structlog
 
-from altiplano.sim.run import Report, run_seed
+from altiplano.sim import run, wire
+from altiplano.sim.run import Report
 
 HASH_SEED = "0"
 """Sets of texts are walked in an order that follows this seed, so a run fixes it."""
@@ -21,10 +22,11 @@ HASH_SEED = "0"
 @click.option("--seed", default=1, show_default=True, help="The first seed.")
 @click.option("--seeds", default=1, show_default=True, help="How many seeds to run.")
 @click.option("--faults/--no-faults", default=True, show_default=True, help="Let things go wrong.")
+@click.option("--wire", "on_wire", is_flag=True, help="With the shells, servers and clients of production (slower).")
 @click.option("--check/--no-check", default=True, show_default=True, help="All invariants after every event.")
 @click.option("--story", default=60, show_default=True, help="Lines of the story to print after a violation.")
 @click.option("--digest", is_flag=True, help="Print the fingerprint of each run.")
-def main(seed: int, seeds: int, faults: bool, check: bool, story: int, digest: bool) -> None:
+def main(seed: int, seeds: int, faults: bool, on_wire: bool, check: bool, story: int, digest: bool) -> None:
     """Simulate a pool under faults.
 
     Example: python -m altiplano.sim --seed 1 --seeds 50.
@@ -39,6 +41,7 @@ def main(seed: int, seeds: int, faults: bool, check: bool, story: int, digest: b
     logging.disable(logging.CRITICAL)
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory(), processors=[])
     started, simulated_s, broken = time.perf_counter(), 0.0, Counter[str]()
+    run_seed = wire.run_seed if on_wire else run.run_seed
     for number in range(seed, seed + seeds):
         report = run_seed(number, faults=faults, check=check)
         simulated_s += report.simulated_s

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from typing import Any
+from typing import Any, Protocol
 
 from altiplano.agent.settings import Node
 from altiplano.sim.agent import AgentProcess
 from altiplano.sim.checkers import Checker, all_checkers
-from altiplano.sim.history import History
+from altiplano.sim.history import History, Violation
 from altiplano.sim.machine import Machine
 from altiplano.sim.master import MASTER, MasterProcess, Request
 from altiplano.sim.process import Parts
@@ -37,6 +37,23 @@ AGENT_MEM_MB = 4096.0
 
 def make_log(disk: MemoryDisk, registry: bool) -> MemoryLog:
     return MemoryRegistry(disk) if registry else MemoryLog(disk)
+
+
+class Life(Protocol):
+    """A process from its start to its end."""
+
+    name: str
+    alive: bool
+    crash_after_effects: int | None
+
+    @property
+    def core(self) -> object | None:
+        """What decides in it; None before it has recovered."""
+        ...
+
+    def begin(self) -> None: ...
+
+    def crash(self, *, silently: bool = False) -> None: ...
 
 
 class Cluster:
@@ -67,7 +84,7 @@ class Cluster:
             name: MemoryTable(flush_s=lambda: self.flush_factor * flushes.expovariate(1 / FLUSH_S_TYPICAL))
             for name in workload.frameworks
         }
-        self.processes: dict[str, MasterProcess | AgentProcess | SchedulerProcess] = {}
+        self.processes: dict[str, Life] = {}
         self.checkers: list[Checker] = all_checkers(self)
         self.history.checkers = self.checkers
         self._lives: Counter[str] = Counter()
@@ -92,17 +109,41 @@ class Cluster:
             return
         self._lives[name] += 1
         self.history.line(f"{name} starts")
-        process: MasterProcess | AgentProcess | SchedulerProcess
-        if name == MASTER:
-            process = MasterProcess(self, self.disks[name])
-        elif name in self.machines:
-            process = AgentProcess(self, self.machines[name], self.disks[name], _node(name))
-        else:
-            process = SchedulerProcess(self, name, self.tables[name])
-        self.processes[name] = process
+        process = self.processes[name] = self.make(name)
         process.begin()
 
-    def ended(self, process: MasterProcess | AgentProcess | SchedulerProcess | Any) -> None:
+    def make(self, name: str) -> Life:
+        """A new process; it begins later."""
+        if name == MASTER:
+            return MasterProcess(self, self.disks[name])
+        if name in self.machines:
+            return AgentProcess(self, self.machines[name], self.disks[name], node_of(name))
+        return SchedulerProcess(self, name, self.tables[name])
+
+    def broke(self, context: dict[str, Any]) -> None:
+        """A callback outside of any task has failed."""
+        error = context.get("exception")
+        violation = Violation(f"processes do not break: {context['message']}: {error!r}")
+        violation.__cause__ = error
+        self.history.fail(violation)
+
+    def cut(self, one: str, other: str) -> None:
+        """Break all connections between two hosts."""
+        self.weather.cut(one, other)
+
+    def hold(self, source: str, target: str) -> None:
+        """Let nothing pass in one direction until `release`."""
+        self.weather.hold(source, target)
+
+    def release(self, source: str, target: str) -> None:
+        self.weather.release(source, target)
+
+    def spoil(self, one: str, other: str, dice: random.Random) -> None:
+        """Lose or double what is sent next at each end of the connections between two hosts."""
+        for end in self.weather.between(one, other):
+            end.spoil(repeat=dice.random() < 0.5)
+
+    def ended(self, process: Any) -> None:
         """A process is gone; the next one comes by itself."""
         if self._listening is process:
             self._listening = None
@@ -147,7 +188,8 @@ class Cluster:
         return self._listening
 
 
-def _node(name: str) -> Node:
+def node_of(name: str) -> Node:
+    """The machine of an agent, as it knows it."""
     amounts = {"cpus": AGENT_CPUS, "mem": AGENT_MEM_MB}
     return Node(
         work_dir="/var/lib/altiplano/agent",

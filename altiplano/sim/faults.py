@@ -6,10 +6,8 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from altiplano.sim.agent import AgentProcess
 from altiplano.sim.cluster import Cluster
-from altiplano.sim.master import MASTER, MasterProcess
-from altiplano.sim.process import Process
+from altiplano.sim.master import MASTER
 
 WINDOW_S = 150.0
 """Faults happen within this time; afterwards everything heals."""
@@ -57,8 +55,7 @@ class Faults:
             kind()
         await asyncio.sleep(HOLD_S_MAX)
         for process in self._cluster.processes.values():
-            if isinstance(process, Process):
-                process.crash_after_effects = None
+            process.crash_after_effects = None
 
     def _name(self) -> str:
         return self._dice.choice(self._cluster.names)
@@ -75,11 +72,10 @@ class Faults:
 
     def _crash_at_effect(self) -> None:
         process = self._cluster.processes[self._dice.choice((MASTER, *self._cluster.machines))]
-        assert isinstance(process, MasterProcess | AgentProcess)
         process.crash_after_effects = self._dice.randint(0, EFFECTS_UNTIL_CRASH_MAX)
 
     def _cut(self) -> None:
-        self._cluster.weather.cut(self._other(), MASTER)
+        self._cluster.cut(self._other(), MASTER)
 
     def _hold(self) -> None:
         name, length_s = self._other(), self._length_s()
@@ -94,9 +90,8 @@ class Faults:
             self._hold_path(MASTER, name, length_s)
 
     def _hold_path(self, source: str, target: str, length_s: float) -> None:
-        weather = self._cluster.weather
-        weather.hold(source, target)
-        asyncio.get_running_loop().call_later(length_s, weather.release, source, target)
+        self._cluster.hold(source, target)
+        asyncio.get_running_loop().call_later(length_s, self._cluster.release, source, target)
 
     def _length_s(self) -> float:
         return min(HOLD_S_MAX, self._dice.choice((1, 1, 1, 15)) * self._dice.expovariate(1 / HOLD_S_TYPICAL))
@@ -104,8 +99,7 @@ class Faults:
     def _spoil(self) -> None:
         """Lose or double a frame of a link: its sequence numbers must notice."""
         machine = self._dice.choice(list(self._cluster.machines))
-        for end in self._cluster.weather.between(machine, MASTER):
-            end.spoil(repeat=self._dice.random() < 0.5)
+        self._cluster.spoil(machine, MASTER, self._dice)
 
     def _slow_disks(self) -> None:
         self._cluster.flush_factor = SLOW_DISK_FACTOR

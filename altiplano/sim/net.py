@@ -9,26 +9,42 @@ noticing) or be cut, which both ends notice as a lost connection.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 HIGH_WATER_BYTES = 64 * 1024
 """Unread bytes beyond which a writer is asked to pause."""
 
+HOLD_LOOK_S = 0.5
+"""Between two looks of somebody who dials whether the way is free again."""
+
 PORT_FIRST = 40_000
 """Where ports given by the network begin."""
+
+
+HOST: contextvars.ContextVar[str] = contextvars.ContextVar("HOST", default="client")
+"""On which host the running code is: whom its connections come from.  Tasks and callbacks inherit it."""
+
+
+def no_delay() -> float:
+    return 0.0
 
 
 @dataclass(slots=True)
 class Path:
     """One direction between two hosts.  `delay_s` is asked for each piece of data."""
 
-    delay_s: Callable[[], float] = lambda: 0.0
+    delay_s: Callable[[], float] = no_delay
     drops: bool = False
+    held: int = 0
+    """How many holds are on it."""
+    stuck: list[Transport] = field(default_factory=list)
+    """Whose pieces wait for the end of the hold, in order."""
 
 
 class Transport(asyncio.Transport):
@@ -52,11 +68,17 @@ class Transport(asyncio.Transport):
         self._last_arrival_s = 0.0
         self._on_way_bytes = 0
         self._paused_writer = False
+        self._spoiled: bool | None = None
+        # What the protocol does happens on its own host, whoever caused it.
+        self._context = contextvars.copy_context()
 
     def start(self, protocol: asyncio.Protocol, peer: Transport) -> None:
         self._protocol = protocol
         self._peer = peer
         protocol.connection_made(self)
+        if self._ended:
+            # It was cut before it had a protocol that could be told.
+            self._loop.call_soon(protocol.connection_lost, None)
         self._deliver()
 
     def expect(self, peer: Transport) -> None:
@@ -120,22 +142,44 @@ class Transport(asyncio.Transport):
             self._send(None)
             self._end(error)
 
+    def vanish(self) -> None:
+        """End this side at once; the other side hears nothing, ever."""
+        self._closing = True
+        self._end(None)
+
+    def spoil(self, *, repeat: bool) -> None:
+        """Double the next piece that is sent, or lose it."""
+        self._spoiled = repeat
+
     # -- the network's side
 
     def _send(self, piece: bytes | None) -> None:
         path = self._net.path(self._here[0], self._there[0])
         if path.drops:
             return
-        size = len(piece) if piece else 0
-        self._on_way_bytes += size
-        # No piece overtakes another of its direction.
-        self._last_arrival_s = max(self._last_arrival_s, self._loop.time() + path.delay_s())
-        # Timers of one moment fire in any order, so a timer brings the next piece, not one of its own.
-        self._on_way.append(piece)
-        self._loop.call_at(self._last_arrival_s, self._arrive)
+        for _ in range(self._copies(piece)):
+            self._on_way_bytes += len(piece) if piece else 0
+            # Timers of one moment fire in any order, so a timer brings the next piece, not one of its own.
+            self._on_way.append(piece)
+            if path.held:
+                path.stuck.append(self)
+            else:
+                self._travel(path)
         if self._on_way_bytes > HIGH_WATER_BYTES and not self._paused_writer and self._protocol is not None:
             self._paused_writer = True
             self._protocol.pause_writing()
+
+    def _copies(self, piece: bytes | None) -> int:
+        if piece is None or self._spoiled is None:
+            return 1
+        repeat, self._spoiled = self._spoiled, None
+        return 2 if repeat else 0
+
+    def _travel(self, path: Path) -> None:
+        # No piece overtakes another of its direction.
+        self._last_arrival_s = max(self._last_arrival_s, self._loop.time() + path.delay_s())
+        context = self._peer._context if self._peer is not None else None
+        self._loop.call_at(self._last_arrival_s, self._arrive, context=context)
 
     def _arrive(self) -> None:
         piece, peer = self._on_way.popleft(), self._peer
@@ -148,7 +192,7 @@ class Transport(asyncio.Transport):
         if self._paused_writer and self._on_way_bytes <= HIGH_WATER_BYTES // 4 and not self._ended:
             self._paused_writer = False
             assert self._protocol is not None
-            self._protocol.resume_writing()
+            self._loop.call_soon(self._protocol.resume_writing, context=self._context)
 
     def _deliver(self) -> None:
         while self._inbound and self._reading and not self._ended and self._protocol is not None:
@@ -168,7 +212,12 @@ class Transport(asyncio.Transport):
         self._ended = True
         self._net.forget(self)
         if self._protocol is not None:
-            self._loop.call_soon(self._protocol.connection_lost, error)
+            self._loop.call_soon(self._protocol.connection_lost, error, context=self._context)
+
+    @property
+    def host(self) -> str:
+        """The host that this end is on."""
+        return self._here[0]
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -190,9 +239,11 @@ class Listener(asyncio.AbstractServer):
         self.address = address
         self._net = net
         self.sockets: list[Any] = []
+        self.context = contextvars.copy_context()
 
     def close(self) -> None:
-        self._net.unlisten(self.address)
+        if self.is_serving():
+            self._net.unlisten(self.address)
 
     async def wait_closed(self) -> None:
         """Closed is closed."""
@@ -211,16 +262,18 @@ class Listener(asyncio.AbstractServer):
 
 
 class Net:
-    """All hosts and what lies between them.  A host is whatever name servers listen on."""
+    """All hosts and what lies between them.  A host is whatever name servers listen on.
 
-    def __init__(self) -> None:
+    `delay_s` is that of every path that has no other.
+    """
+
+    def __init__(self, delay_s: Callable[[], float] = no_delay) -> None:
+        self._delay_s = delay_s
         self._paths: dict[tuple[str, str], Path] = {}
         self._listeners: dict[tuple[str, int], Listener] = {}
         self._dialled: dict[int, Transport] = {}
         self._transports: dict[Transport, None] = {}
         self._ports = itertools.count(PORT_FIRST)
-        self.client_host = "client"
-        """Whom connections come from; set it before a simulated host dials."""
 
     def resolve(self, host: str) -> str:
         """Hosts have no other address than their name."""
@@ -228,15 +281,45 @@ class Net:
 
     def path(self, source: str, target: str) -> Path:
         """The path from one host to another, to be changed at will."""
-        return self._paths.setdefault((source, target), Path())
+        key = (source, target)
+        if key not in self._paths:
+            self._paths[key] = Path(delay_s=self._delay_s)
+        return self._paths[key]
 
     def cut(self, one: str, other: str) -> int:
         """Cut all connections between two hosts; how many there were."""
-        hosts = frozenset((one, other))
-        found = [transport for transport in self._transports if transport.hosts == hosts]
+        found = self.between(one, other)
         for transport in found:
             transport.cut(ConnectionResetError("cut by the simulation"))
         return len(found)
+
+    def between(self, one: str, other: str) -> list[Transport]:
+        """The ends of all connections between two hosts."""
+        hosts = frozenset((one, other))
+        return [transport for transport in self._transports if transport.hosts == hosts]
+
+    def hold(self, source: str, target: str) -> None:
+        """Let nothing pass in one direction until `release`; what is sent meanwhile arrives then."""
+        self.path(source, target).held += 1
+
+    def release(self, source: str, target: str) -> None:
+        path = self.path(source, target)
+        path.held -= 1
+        if path.held:
+            return
+        stuck, path.stuck = path.stuck, []
+        for transport in stuck:
+            transport._travel(path)
+
+    def kill(self, host: str, *, silently: bool = False) -> None:
+        """End all that a host listens on and is connected to, as when its process or (`silently`) its machine dies."""
+        for address in [address for address in self._listeners if address[0] == host]:
+            self.unlisten(address)
+        for transport in [transport for transport in self._transports if transport.host == host]:
+            if silently:
+                transport.vanish()
+            else:
+                transport.cut(None)
 
     # -- the loop's side
 
@@ -276,20 +359,23 @@ class Net:
         return self._join(await self._reach(loop, (host, port)), factory)
 
     async def _reach(self, loop: asyncio.AbstractEventLoop, address: tuple[str, int]) -> Transport:
-        source = self.client_host
+        source = HOST.get()
         way, back = self.path(source, address[0]), self.path(address[0], source)
         await asyncio.sleep(way.delay_s() + back.delay_s())
         if way.drops or back.drops:
             await loop.create_future()
+        while way.held or back.held:  # noqa: ASYNC110  (time is free here)
+            await asyncio.sleep(HOLD_LOOK_S)
         listener = self._listeners.get(address)
         if listener is None:
             raise ConnectionRefusedError(111, f"nobody listens on {address[0]}:{address[1]}")
         here = (source, next(self._ports))
-        client, server = Transport(loop, self, here, address), Transport(loop, self, address, here)
+        client = Transport(loop, self, here, address)
+        server = listener.context.copy().run(Transport, loop, self, address, here)
         client.expect(server)
         self._transports[client] = None
         self._transports[server] = None
-        server.start(listener.factory(), client)
+        listener.context.copy().run(server.start, listener.factory(), client)
         return client
 
     def _join(

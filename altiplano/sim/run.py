@@ -6,7 +6,6 @@ import asyncio
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from altiplano.sim import loop as virtual
 from altiplano.sim.checkers.liveness import EndsWell
@@ -35,11 +34,12 @@ class Report:
     story: tuple[str, ...]
     restarts: int
     details: str = ""
+    wire: bool = False
 
     @property
     def replay(self) -> str:
         """The command that does the same again."""
-        return f"python -m altiplano.sim --seed {self.seed}"
+        return f"python -m altiplano.sim {'--wire ' if self.wire else ''}--seed {self.seed}"
 
 
 def run_seed(
@@ -55,14 +55,19 @@ def run_seed(
     `parts` replaces pieces of the processes, to plant a fault; `without` names checkers that are switched off.
     """
     made = parts() if parts is not None else None
-    return virtual.run(_simulate(seed, made, faults=faults, check=check, without=without))
+    return virtual.run(
+        simulate(lambda: Cluster(seed, Batch(seed), parts=made, check=check), faults=faults, without=without)
+    )
 
 
-async def _simulate(seed: int, parts: Parts | None, *, faults: bool, check: bool, without: frozenset[str]) -> Report:
-    cluster = Cluster(seed, Batch(seed), parts=parts, check=check)
+async def simulate(
+    make: Callable[[], Cluster], *, faults: bool, without: frozenset[str] = frozenset(), wire: bool = False
+) -> Report:
+    """Start a pool, let things go wrong, wait for its end."""
+    cluster = make()
     cluster.checkers[:] = [one for one in cluster.checkers if type(one).__name__ not in without]
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: _broke(cluster, context))
+    loop.set_exception_handler(lambda _, context: cluster.broke(context))
     started_s = loop.time()
     cluster.start_all()
     driving = asyncio.ensure_future(_drive(cluster, faults=faults))
@@ -74,7 +79,7 @@ async def _simulate(seed: int, parts: Parts | None, *, faults: bool, check: bool
     if driving.done() and not driving.cancelled():
         driving.result()
     return Report(
-        seed=seed,
+        seed=cluster.seed,
         violation=str(violation) if violation is not None else None,
         digest=cluster.history.digest,
         lines=cluster.history.lines,
@@ -82,6 +87,7 @@ async def _simulate(seed: int, parts: Parts | None, *, faults: bool, check: bool
         story=tuple(cluster.history.story),
         restarts=sum(cluster.lives(name) - 1 for name in cluster.names),
         details=_details(violation),
+        wire=wire,
     )
 
 
@@ -94,14 +100,6 @@ async def _drive(cluster: Cluster, *, faults: bool) -> None:
     while ends.left() and loop.time() < deadline_s:  # noqa: ASYNC110  (many conditions at once; time is free here)
         await asyncio.sleep(LOOK_S)
     cluster.history.at_the_end()
-
-
-def _broke(cluster: Cluster, context: dict[str, Any]) -> None:
-    """A callback outside of any task has failed."""
-    error = context.get("exception")
-    violation = Violation(f"processes do not break: {context['message']}: {error!r}")
-    violation.__cause__ = error
-    cluster.history.fail(violation)
 
 
 def _details(violation: Violation | None) -> str:

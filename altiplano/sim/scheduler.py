@@ -47,6 +47,8 @@ class SchedulerProcess:
         self.cluster = cluster
         self.name = name
         self.alive = True
+        self.crash_after_effects: int | None = None
+        """Nobody asks this of a scheduler: what it says rests on its store, not on an outbox."""
         self.core: core.Scheduler | None = None
         self.framework = cluster.workload.framework(cluster, name, MemoryStore(table))
         self._dice = random.Random(f"{cluster.seed} {name} {cluster.lives(name)}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from altiplano.sim.agent import AgentProcess
+from altiplano.agent.core import Core as AgentCore
+from altiplano.master.core import Core as MasterCore
 from altiplano.sim.history import Checker
-from altiplano.sim.master import MASTER, MasterProcess
+from altiplano.sim.master import MASTER
 
 
 class EndsWell(Checker):
@@ -23,14 +24,16 @@ class EndsWell(Checker):
         for machine in self.cluster.machines.values():
             left += [f"container {name} is left on {machine.name}" for name in machine.boxes]
         for process in self.cluster.processes.values():
+            core = process.core
             if not process.alive:
                 left.append(f"{process.name} does not run")
-            elif isinstance(process, AgentProcess):
-                left += [f"{process.name} still answers for task {key[1]}" for key in process.core.state.tasks]
-                left += [f"{process.name} has updates of task {key[1]} left" for key in process.core.state.streams]
-        master = self.cluster.processes[MASTER]
-        assert isinstance(master, MasterProcess)
-        for agent in master.core.state.agents.values():
+            elif isinstance(core, AgentCore):
+                left += [f"{process.name} still answers for task {key[1]}" for key in core.state.tasks]
+                left += [f"{process.name} has updates of task {key[1]} left" for key in core.state.streams]
+        master = self.cluster.processes[MASTER].core
+        if not isinstance(master, MasterCore):
+            return [*left, "the master has not recovered"]
+        for agent in master.state.agents.values():
             if not agent.connected:
                 left.append(f"the master has lost {agent.info.hostname}")
             if agent.used:
