@@ -22,6 +22,7 @@ from benchmarks.measure import FIRST_VARIABLE, Measurement, go_first, machine
 
 NAMES = (
     "small_calls",
+    "allocation",
     "true_tasks",
     "one_task",
     "exit_to_update",

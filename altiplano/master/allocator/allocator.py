@@ -105,6 +105,7 @@ class Allocator:
         self.visits = 0
         self._offerable: dict[str, None] = {}
         self._review: list[str] = []
+        self._without: dict[str, None] = {}
         self._minimums = minimums
         self._excluded = excluded
         self._gpus_apart = gpus_apart
@@ -183,6 +184,7 @@ class Allocator:
         client = self.clients[framework_id]
         self._withdraw(framework_id, client)
         client.active = False
+        self._changed(framework_id, client)
         for role in client.roles:
             self.filters.drop((framework_id, role))
         self.owed.discard(framework_id)
@@ -199,6 +201,7 @@ class Allocator:
         client = self.clients[framework_id]
         roles = tuple(roles)
         client.suppressed |= frozenset(roles)
+        self._changed(framework_id, client)
         for role in roles:
             self.shares.leave(role, framework_id)
         self._end_turns_of(framework_id, roles)
@@ -221,13 +224,18 @@ class Allocator:
 
     def offer(self, agent_id: str, framework_id: str, role: str, resources: Resources) -> None:
         """Resources of an agent are offered; the offer is counted."""
-        self.clients[framework_id].offers += 1
+        self._count_offer(framework_id, 1)
         self._take(agent_id, framework_id, role, resources, count=1)
 
     def keep_offer(self, agent_id: str, framework_id: str, role: str, resources: Resources) -> None:
         """What is left of an offer stays offered; it is not counted as one more."""
-        self.clients[framework_id].offers += 1
+        self._count_offer(framework_id, 1)
         self._take(agent_id, framework_id, role, resources, count=0)
+
+    def _count_offer(self, framework_id: str, change: int) -> None:
+        client = self.clients[framework_id]
+        client.offers += change
+        self._changed(framework_id, client)
 
     def _take(self, agent_id: str, framework_id: str, role: str, resources: Resources, *, count: int) -> None:
         member = self.members[agent_id]
@@ -246,9 +254,8 @@ class Allocator:
         self._freed(agent_id, member)
 
     def offer_ended(self, framework_id: str) -> None:
-        client = self.clients.get(framework_id)
-        if client is not None:
-            client.offers -= 1
+        if framework_id in self.clients:
+            self._count_offer(framework_id, -1)
 
     def refuse(
         self, agent_id: str, framework_id: str, role: str, resources: Resources, *, until_s: float, short: bool
@@ -326,12 +333,15 @@ class Allocator:
         pairs = 0
         left = len(self.queue)
         waiting = self._waiting() if left <= len(self.clients) else set()
-        for agent_id in self.queue:
-            if pairs >= pairs_max:
-                break
-            visited.append(agent_id)
-            pairs += 1 + self._visit(agent_id, draft, picks, waiting, left)
-            left -= 1
+        try:
+            for agent_id in self.queue:
+                if pairs >= pairs_max:
+                    break
+                visited.append(agent_id)
+                pairs += 1 + self._visit(agent_id, draft, picks, waiting, left)
+                left -= 1
+        finally:
+            draft.undo()
         return Plan(visited=tuple(visited), picks=tuple(picks), pairs=pairs)
 
     def _visit(self, agent_id: str, draft: Draft, picks: list[Pick], waiting: set[str], agents_left: int) -> int:
@@ -347,7 +357,7 @@ class Allocator:
         pairs = 0
         while free and cuts > 0:
             piece = split.part(free, cuts)
-            choice, looked = self._choose(agent_id, member, draft, piece)
+            choice, looked = self._choose(agent_id, member, piece)
             pairs += looked
             if choice is None:
                 break
@@ -358,13 +368,13 @@ class Allocator:
             cuts -= 1
         return pairs
 
-    def _choose(self, agent_id: str, member: Member, draft: Draft, piece: Resources) -> tuple[Pick | None, int]:
+    def _choose(self, agent_id: str, member: Member, piece: Resources) -> tuple[Pick | None, int]:
         """The first framework in the fair order that may have the piece."""
         looked = 0
         reserved = any(kind.reservations for kind, _ in piece)
-        for role in roles_in_order(draft):
+        for role in roles_in_order(self.shares):
             mine = piece.allocatable_to(role) if reserved else piece
-            members = draft.members(role)
+            members = self.shares.members(role)
             if not mine or members is None:
                 continue
             for framework_id in members:
@@ -405,14 +415,19 @@ class Allocator:
 
         One that runs more than its share does not wait: what becomes free goes whole to the others first.
         """
-        wanting = [
-            (framework_id, client)
-            for framework_id, client in self.clients.items()
-            if client.active and not client.offers and set(client.roles) - client.suppressed
-        ]
+        count = len(self._without)
         return {
-            framework_id for framework_id, client in wanting if self._share(framework_id, client) * len(wanting) < 1
+            framework_id
+            for framework_id in self._without
+            if self._share(framework_id, self.clients[framework_id]) * count < 1
         }
+
+    def _changed(self, framework_id: str, client: Client) -> None:
+        """Note whether a framework wants offers and has none: to ask all of them at each event would take long."""
+        if client.active and client.offers <= 0 and not client.suppressed.issuperset(client.roles):
+            self._without[framework_id] = None
+        else:
+            self._without.pop(framework_id, None)
 
     def _share(self, framework_id: str, client: Client) -> float:
         """The largest share that a framework holds in any of its roles."""
@@ -448,6 +463,7 @@ class Allocator:
             self._offerable.pop(agent_id, None)
 
     def _enter(self, framework_id: str, client: Client) -> None:
+        self._changed(framework_id, client)
         if client.active:
             for role in client.roles:
                 if role not in client.suppressed:
@@ -488,3 +504,6 @@ class Allocator:
             assert turn.role not in client.suppressed, f"{agent_id} waits for {turn.framework_id}, which wants nothing"
         for framework_id, client in self.clients.items():
             assert client.offers >= 0, f"{framework_id} has {client.offers} offers"
+            wants = client.active and not client.offers and bool(set(client.roles) - client.suppressed)
+            assert (framework_id in self._without) is wants, f"whether {framework_id} waits is out of date"
+        assert self._without.keys() <= self.clients.keys(), "a framework waits that is gone"

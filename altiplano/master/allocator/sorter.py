@@ -5,15 +5,13 @@ child holds counts for its parent.  A role that has children of its own competes
 the name ".".  Within a role its frameworks compete.
 
 All orders are kept sorted while allocations change, so a change costs a binary search instead of a
-sort.  A `Draft` works out changes on copies that it makes of what it touches, and leaves the
-original alone.
+sort.  A `Draft` tries changes and takes them back.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping
-from typing import Protocol
 
 Vector = Mapping[str, int]
 """Scalars by name, in thousandths."""
@@ -50,21 +48,11 @@ class Order:
     def __init__(self) -> None:
         self.keys: list[Key] = []
         self.places: dict[str, Key] = {}
-        self.held: dict[str, Vector] = {}
+        self.held: dict[str, dict[str, int]] = {}
         self.counts: dict[str, int] = {}
         self.weights: dict[str, float] = {}
         self.stale = False
         """Whether the only client's key is out of date: alone it is first whatever it holds."""
-
-    def copy(self) -> Order:
-        other = Order()
-        other.keys = self.keys.copy()
-        other.places = self.places.copy()
-        other.held = self.held.copy()
-        other.counts = self.counts.copy()
-        other.weights = self.weights
-        other.stale = self.stale
-        return other
 
     def key(self, client: str, totals: Vector) -> Key:
         held = self.held.get(client)
@@ -87,17 +75,17 @@ class Order:
 
     def change(self, client: str, delta: Vector, sign: int, count: int, totals: Vector) -> None:
         """A client holds more (sign 1) or less (-1), and `count` more offers were made to it."""
-        held = dict(self.held.get(client, {}))
+        held = self.held.get(client)
+        if held is None:
+            held = self.held[client] = {}
         for name, amount in delta.items():
             left = held.get(name, 0) + sign * amount
             if left:
                 held[name] = left
             else:
                 held.pop(name, None)
-        if held:
-            self.held[client] = held
-        else:
-            self.held.pop(client, None)
+        if not held:
+            del self.held[client]
         if count:
             self.counts[client] = self.counts.get(client, 0) + count
         self.place(client, totals)
@@ -132,20 +120,12 @@ class Order:
             yield client
 
 
-class Reader(Protocol):
-    """What can be asked of an original and of a draft alike."""
-
-    def level(self, path: str) -> Order | None: ...
-
-    def members(self, role: str) -> Order | None: ...
-
-
-def roles_in_order(shares: Reader) -> Iterator[str]:
+def roles_in_order(shares: Shares) -> Iterator[str]:
     """Roles that have frameworks taking part, fairest first."""
     yield from _walk(shares, "")
 
 
-def _walk(shares: Reader, path: str) -> Iterator[str]:
+def _walk(shares: Shares, path: str) -> Iterator[str]:
     level = shares.level(path)
     if level is None:
         return
@@ -241,6 +221,24 @@ class Shares:
         if members is not None:
             self.leave(role, framework_id)
             members.forget(framework_id)
+            self._drop(role)
+
+    def _drop(self, role: str) -> None:
+        """Forget a role that nobody uses, and the roles above it that were there only for it; weights stay."""
+        members = self._members.get(role)
+        if members is not None and not (members.places or members.held or members.counts):
+            del self._members[role]
+        while role and role not in self._members and not self._is_used(role):
+            parent, _, name = role.rpartition("/")
+            if role in self._levels and not self._levels[role].weights:
+                del self._levels[role]
+            if role not in self._levels and parent in self._levels:
+                self._levels[parent].forget(name)
+            role = parent
+
+    def _is_used(self, role: str) -> bool:
+        below = role + "/"
+        return any(other.startswith(below) for other in self._members)
 
     def held(self, role: str, framework_id: str) -> Vector:
         members = self._members.get(role)
@@ -271,7 +269,7 @@ class Shares:
         parent, _, name = path.rpartition("/")
         above = self._levels[parent]
         if above.held.get(name):
-            level.held[OWN] = above.held[name]
+            level.held[OWN] = dict(above.held[name])
         level.counts[OWN] = above.counts.get(name, 0)
         if members.keys:
             level.enter(OWN, self.totals)
@@ -287,31 +285,21 @@ def steps(role: str, is_branch: bool) -> Iterator[tuple[str, str]]:
 
 
 class Draft:
-    """Shares as they would be after some changes."""
+    """Changes that are tried on the shares themselves, and taken back by `undo`.
+
+    Copying the orders instead would cost as much as there are clients, for every single event.
+    """
 
     def __init__(self, base: Shares) -> None:
         self._base = base
-        self._levels: dict[str, Order] = {}
-        self._members: dict[str, Order] = {}
-
-    def level(self, path: str) -> Order | None:
-        return self._levels.get(path) or self._base.level(path)
-
-    def members(self, role: str) -> Order | None:
-        return self._members.get(role) or self._base.members(role)
+        self._done: list[tuple[str, str, Vector, int, int]] = []
 
     def change(self, role: str, framework_id: str, delta: Vector, sign: int, count: int = 0) -> None:
-        totals = self._base.totals
-        members = self._members.get(role)
-        if members is None:
-            members = self._members[role] = _copy(self._base.members(role))
-        members.change(framework_id, delta, sign, count, totals)
-        for path, name in steps(role, self._base.level(role) is not None):
-            level = self._levels.get(path)
-            if level is None:
-                level = self._levels[path] = _copy(self._base.level(path))
-            level.change(name, delta, sign, count, totals)
+        self._base.change(role, framework_id, delta, sign, count)
+        self._done.append((role, framework_id, delta, sign, count))
 
-
-def _copy(order: Order | None) -> Order:
-    return order.copy() if order is not None else Order()
+    def undo(self) -> None:
+        """Leave the shares as they were."""
+        for role, framework_id, delta, sign, count in reversed(self._done):
+            self._base.change(role, framework_id, delta, -sign, -count)
+        self._done.clear()

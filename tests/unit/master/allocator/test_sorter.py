@@ -66,12 +66,30 @@ def test_roles_without_anybody_who_wants_something_are_left_out():
     assert list(roles_in_order(made)) == ["x/y", "z"]
 
 
-def test_a_draft_leaves_the_original_alone():
-    made = shares(a="*", b="*")
+def test_a_draft_is_tried_and_taken_back():
+    made = shares(a="x/y", b="x/y", c="z")
     draft = Draft(made)
-    draft.change("*", "a", FREE, 1, 1)
-    assert (list(draft.members("*")), list(made.members("*"))) == (["b", "a"], ["a", "b"])
-    assert made.held("*", "a") == {}
+    draft.change("x/y", "a", FREE, 1, 1)
+    draft.change("x/y", "a", FREE, 1)
+    assert (list(made.members("x/y")), list(roles_in_order(made))) == (["b", "a"], ["z", "x/y"])
+    draft.undo()
+    assert (list(made.members("x/y")), list(roles_in_order(made))) == (["a", "b"], ["x/y", "z"])
+    assert (made.held("x/y", "a"), made.role_share("x")) == ({}, 0.0)
+
+
+def test_roles_that_nobody_uses_any_more_are_forgotten_and_weights_are_not():
+    made = shares(a="x/y/z", b="x", c="v")
+    made.set_weight("v", 2.0)
+    made.change("x/y/z", "a", FREE, 1, 1)
+    made.change("x/y/z", "a", FREE, -1)
+    made.forget("x/y/z", "a")
+    assert made.roles() == ["v", "x"]
+    assert (made.level("x/y"), list(roles_in_order(made))) == (None, ["v", "x"])
+    made.forget("x", "b")
+    made.forget("v", "c")
+    assert (made.roles(), list(roles_in_order(made)), made.weight("v")) == ([], [], 2.0)
+    made.enter("x", "b")
+    assert list(roles_in_order(made)) == ["x"]
 
 
 def test_a_grown_pool_makes_orders_anew():
