@@ -31,6 +31,17 @@ def own_memory(running: Pool) -> tuple[float, int]:
     return total / 1e6, count
 
 
+def sleepers(running: Pool) -> int:
+    """Processes of our tasks; others on this machine sleep as well."""
+    count = 0
+    for pid in mentioning(str(running.directory / "agent")):
+        try:
+            count += psutil.Process(pid).name() == "sleep"
+        except psutil.NoSuchProcess:
+            continue
+    return count
+
+
 def running_tasks(running: Pool) -> int:
     tasks = running.call({"type": "GET_TASKS"}).get("get_tasks", {}).get("tasks", [])
     return sum(task["state"] == "TASK_RUNNING" for task in tasks)
@@ -52,14 +63,14 @@ def run() -> Iterable[Measurement]:
             goal=80,
             note=f"{count} processes, {COUNT} tasks, proportional set size",
         )
-        sleeping = sum(p.name() == "sleep" for p in psutil.process_iter(["name"]))
+        sleeping = sleepers(running)
         running.agent.send_signal(signal.SIGKILL)
         running.agent.wait()
         start = time.perf_counter()
         running.start_agent()
-        until(lambda: running_tasks(running) == COUNT, f"{COUNT} tasks of the new agent process")
+        until(lambda: running_tasks(running) == COUNT, f"{COUNT} tasks of the new agent process", step_s=0.1)
         seconds = time.perf_counter() - start
-        left = sum(p.name() == "sleep" for p in psutil.process_iter(["name"]))
+        left = sleepers(running)
         if left != sleeping:
             raise SystemExit(f"{sleeping - left} tasks were lost with the agent's process")
         yield Measurement(
