@@ -13,11 +13,11 @@ import click
 @click.option("--token-file", metavar="PATH", help="File with the token that guards it and opens the master.")
 def host(master: str, work_dir: str, ip: str, port: int, token_file: str | None) -> None:
     """Run frameworks, each from its first use on, and show their pages."""
-    import asyncio
     from pathlib import Path
 
     from altiplano.frameworks import host as process
+    from altiplano.kit import eventloop
     from altiplano.sdk import credentials
 
     token = credentials.read_token(Path(token_file)) if token_file else None
-    asyncio.run(process.serve(master=master, work_dir=Path(work_dir), ip=ip, port=port, token=token))
+    eventloop.run(process.serve(master=master, work_dir=Path(work_dir), ip=ip, port=port, token=token))
