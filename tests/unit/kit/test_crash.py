@@ -13,6 +13,7 @@ import pytest
 
 from altiplano.adapters.supervisor import keeper, server
 from altiplano.agent import daemon
+from altiplano.kit import crash
 from altiplano.master import server as master_server
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -91,3 +92,16 @@ def test_a_point_that_does_not_exist_is_refused(tmp_path: pathlib.Path) -> None:
     done = run(tmp_path, "agent.behind")
     assert done.returncode == 1
     assert "agent.behind is no crash point; those of the agent are before, after" in done.stderr
+
+
+def test_a_visitor_is_called_at_every_point_and_nobody_dies() -> None:
+    seen: list[str] = []
+    crash.visit(seen.append)
+    try:
+        crash.at("anything")
+        crash.at_entry({"a kind": "a point"}, "a kind")
+        crash.at_entry({"a kind": "a point"}, "another kind")
+    finally:
+        crash.visit(None)
+    crash.at("afterwards")
+    assert seen == ["anything", "a point"]

@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 
 from altiplano.sim import loop as virtual
-from altiplano.sim.net import HIGH_WATER_BYTES, Net
+from altiplano.sim.net import HIGH_WATER_BYTES, HOST, Net
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -140,3 +140,85 @@ def test_uvicorn_and_aiohttp_run_on_it_unmodified() -> None:
     assert answers == ["0 bytes", "10 bytes", "200000 bytes"]
     assert took_s >= 3 * 0.25
     assert virtual.run(main(), net=net) == (answers, took_s)
+
+
+def test_what_is_sent_during_a_hold_arrives_in_order_when_the_last_hold_ends() -> None:
+    net = Net()
+
+    async def main() -> None:
+        await asyncio.start_server(echo, "server", 80)
+        reader, writer = await asyncio.open_connection("server", 80)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        net.hold("client", "server")
+        net.hold("client", "server")
+        writer.write(b"one ")
+        loop.call_later(10, net.release, "client", "server")
+        loop.call_later(20, net.release, "client", "server")
+        loop.call_later(30, writer.write, b"two")
+        assert await reader.readexactly(4) == b"one "
+        assert loop.time() - started == 20
+        assert await reader.readexactly(3) == b"two"
+        writer.close()
+
+    virtual.run(main(), net=net)
+
+
+@pytest.mark.parametrize(("repeat", "arrives"), [(True, b"frameframe."), (False, b".")])
+def test_a_spoiled_piece_comes_twice_or_never(repeat: bool, arrives: bytes) -> None:
+    net = Net()
+
+    async def main() -> None:
+        await asyncio.start_server(echo, "server", 80)
+        reader, writer = await asyncio.open_connection("server", 80)
+        for end in net.between("client", "server"):
+            if end.host == "client":
+                end.spoil(repeat=repeat)
+        writer.write(b"frame")
+        writer.write(b".")
+        assert await reader.readexactly(len(arrives)) == arrives
+        writer.close()
+
+    virtual.run(main(), net=net)
+
+
+@pytest.mark.parametrize("silently", [True, False])
+def test_a_host_that_dies_listens_no_more_and_is_missed_only_if_it_was_not_silent(silently: bool) -> None:
+    net = Net()
+
+    async def main() -> None:
+        await asyncio.start_server(echo, "server", 80)
+        reader, _ = await asyncio.open_connection("server", 80)
+        net.kill("server", silently=silently)
+        if silently:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(3600):
+                    await reader.read(1)
+        else:
+            assert await reader.read(1) == b""
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("server", 80)
+
+    virtual.run(main(), net=net)
+
+
+def test_each_end_of_a_connection_runs_on_its_own_host() -> None:
+    net = Net()
+    seen: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        seen.append(HOST.get())
+        writer.close()
+
+    async def main() -> None:
+        HOST.set("server")
+        await asyncio.start_server(serve, "server", 80)
+        HOST.set("laptop")
+        reader, writer = await asyncio.open_connection("server", 80)
+        assert writer.get_extra_info("sockname")[0] == "laptop"
+        writer.write(b"?")
+        await reader.read()
+
+    virtual.run(main(), net=net)
+    assert seen == ["server"]
