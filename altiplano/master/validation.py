@@ -334,7 +334,8 @@ def _bare_executor(info: mesos.ExecutorInfo) -> tuple[object, ...]:
         info.discovery,
         info.shutdown_grace_period,
         info.labels,
-        info.type,
+        # Tasks of LAUNCH may leave the type out, and CUSTOM is filled in when they are launched.
+        info.type or mesos.ExecutorInfoType.CUSTOM,
     )
 
 
