@@ -135,8 +135,18 @@ def draw(samples: list[Sample], path: Path) -> None:
         curves = [getattr(sample, attribute) for sample in samples]
         upper, lower = axes[0][column], axes[1][column]
         for sample, curve, colour in zip(samples, curves, COLOURS, strict=True):
-            upper.stairs(curve.values, curve.edges, color=colour, linewidth=1.6, label=sample.name)
-            upper.errorbar(curve.centres, curve.values, yerr=curve.errors, fmt="none", ecolor=colour, elinewidth=1)
+            seen = curve.entries > 0
+            upper.stairs(
+                np.where(seen, curve.values, np.nan),
+                curve.edges,
+                baseline=None,
+                color=colour,
+                lw=1.6,
+                label=sample.name,
+            )
+            upper.errorbar(
+                curve.centres[seen], curve.values[seen], yerr=curve.errors[seen], fmt="none", ecolor=colour, lw=1
+            )
         first, second = curves
         shown = (first.entries >= ENTRIES_MIN) & (second.entries >= ENTRIES_MIN)
         ratio = second.values[shown] / first.values[shown]
@@ -150,14 +160,16 @@ def draw(samples: list[Sample], path: Path) -> None:
             rf"$\chi^2$ per degree of freedom: {chi2:.1f} / {freedom} = {chi2 / freedom:.2f}", fontsize=10, loc="right"
         )
         upper.set_ylabel(y_title)
-        lower.set_ylabel("ratio")
+        lower.set_ylabel(f"{samples[1].name} / {samples[0].name}", fontsize=8)
         lower.set_xlabel(x_title)
         lower.grid(axis="y", alpha=0.3)
         deviation = float(np.max(np.abs(ratio - 1), initial=0.05))
         lower.set_ylim(1 - min(1.0, 1.25 * deviation), 1 + min(1.5, 1.25 * deviation))
-        upper.legend(frameon=False, loc="lower center" if attribute == "eta" else "upper right")
-    axes[0][0].set_ylim(bottom=0)
+        upper.legend(frameon=False, loc="upper right", ncols=2 if attribute == "eta" else 1)
+    peak, floor = (choose(choose(sample.eta.values) for sample in samples) for choose in (max, min))
+    axes[0][0].set_ylim(floor - 0.8, peak + 0.8)
     axes[0][1].set_yscale("log")
+    axes[1][1].set_xlim(-2, max(float(s.multiplicity.edges[1:][s.multiplicity.entries > 0].max()) for s in samples) + 2)
     figure.suptitle(
         f"pp at 13 TeV, inelastic, Pythia 8: {samples[0].name} and {samples[1].name}, "
         f"{samples[0].events:,} events each",
