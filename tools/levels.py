@@ -72,6 +72,7 @@ LEVELS = (
         commands=[[str(BIN / "python"), "tools/conformance.py"]],
         paths=["tests/conformance"],
     ),
+    Level(name="compat", what="clients of others", share_s=90, commands=[[*PYTEST, "-s", "tests/compat"]]),
     Level(name="browser", what="the pages in Chromium", share_s=90, commands=[[*PYTEST, "tests/browser"]]),
     Level(name="docs", what="examples, references", share_s=60, commands=[[*PYTEST, "tests/docs"]]),
     Level(name="wheel", what="the wheel in a fresh environment", share_s=60, commands=[[*PYTEST, "tests/wheel"]]),
