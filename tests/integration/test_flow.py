@@ -25,6 +25,7 @@ d: b c
 	cat b c > d
 """
 FLOW_S_MAX = 60.0
+"""For one flow on a busy machine; on an idle one most take a second."""
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_the_framework_of_a_flow_has_its_page_and_goes_with_it(flow: Callable[[s
     made = flow("a: s\n\tGATE; cp s a\n")
     made.write("s", "x")
     running = made.begin()
-    wait_until(lambda: "flow Makeflow" in made.pool.run("framework", "list").stdout, "the flow is listed")
+    wait_until(lambda: "flow Makeflow" in made.pool.run("framework", "list").stdout, "the flow is listed", FLOW_S_MAX)
     made.go()
     _, err = running.communicate(timeout=FLOW_S_MAX)
     assert running.returncode == 0, err
@@ -222,12 +223,12 @@ def test_a_killed_flow_goes_on_without_doing_anything_twice(flow: Callable[[str]
         "end: later\n\tcp later end\n"
     )
     running = made.begin()
-    wait_until(made.there("marks"), "the LOCAL rule runs")
-    wait_until(lambda: "later" in made.pool.run("task", "list").stdout, "the long rule runs")
+    wait_until(made.there("marks"), "the LOCAL rule runs", FLOW_S_MAX)
+    wait_until(lambda: "later" in made.pool.run("task", "list").stdout, "the long rule runs", FLOW_S_MAX)
     stamp = made.read("first")
     running.kill()
     running.communicate(timeout=FLOW_S_MAX)
-    wait_until(lambda: not any(_sleeps_30(pid) for pid in processes_of(made.directory)), "the LOCAL command is gone", 5)
+    wait_until(lambda: not any(_sleeps_30(pid) for pid in processes_of(made.directory)), "the LOCAL command is gone")
     made.write("Makeflow", made.read("Makeflow").replace("sleep 30; ", ""))
     made.go()
     done = made.run("--json")
@@ -250,7 +251,7 @@ def _sleeps_30(pid: int) -> bool:
 def test_a_flow_outlives_the_kill_of_the_agent(flow: Callable[[str], Flow]) -> None:
     made = flow("a:\n\techo x > a; GATE\nb: a\n\tcp a b\n")
     running = made.begin()
-    wait_until(lambda: "RUNNING" in made.pool.run("task", "list").stdout, "a task runs")
+    wait_until(lambda: "RUNNING" in made.pool.run("task", "list").stdout, "a task runs", FLOW_S_MAX)
     (agent,) = [pid for pid in processes_of(made.pool.directory) if _is_agent(pid)]
     os.kill(agent, signal.SIGKILL)
     made.go()
