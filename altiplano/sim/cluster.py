@@ -59,6 +59,9 @@ class Life(Protocol):
 class Cluster:
     """Everything that exists in one simulation."""
 
+    silent_crashes = 1
+    """How often nobody is told of a crash, as a weight among faults."""
+
     def __init__(
         self, seed: int, workload: Workload, *, agents: int = 3, parts: Parts | None = None, check: bool = True
     ) -> None:

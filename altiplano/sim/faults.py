@@ -32,7 +32,7 @@ class Faults:
         kinds: dict[Callable[[], None], int] = {
             self._crash: 5,
             self._crash_at_effect: 10,
-            self._crash_silently: 1,
+            self._crash_silently: cluster.silent_crashes,
             self._cut: 4,
             self._hold: 4,
             self._hold_one_way: 2,

@@ -163,6 +163,9 @@ class WireLife:
 class WireCluster(cluster.Cluster):
     """A pool whose processes speak HTTP and WebSocket."""
 
+    silent_crashes = 8
+    """Half of a connection that stays is what real shells are most likely to wait for."""
+
     def __init__(self, seed: int, *, check: bool = True) -> None:
         super().__init__(seed, Batch(seed, jobs=JOBS), agents=AGENTS, check=check)
         self.net = net.Net(self.weather.delay_s)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from altiplano.agent.shell import Agent
+from altiplano.engine.outbox import Outbox
 from altiplano.sim import wire
 from altiplano.sim.run import Report
 
 ROOT = Path(__file__).parents[2]
+PLANTED_SEEDS_MAX = 6
+"""A plant that so many seeds do not find fails its test."""
+
 SEEDS = int(os.environ.get("ALTIPLANO_WIRE_SEEDS", "2"))
 """How many seeds a run of this test takes."""
 
@@ -47,3 +54,39 @@ def test_the_command_shows_the_same_trace_in_another_process(reports: list[Repor
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"seed 1: {reports[0].digest} after {reports[0].lines} events" in done.stdout
+
+
+def hasty_outbox(patch: pytest.MonkeyPatch) -> None:
+    """What rests on records leaves before they are durable."""
+    flush, forever = Outbox.flush, 10**18
+    patch.setattr(Outbox, "flush", lambda self, durable: flush(self, forever))
+
+
+def patient_agent(patch: pytest.MonkeyPatch) -> None:
+    """An agent's shell waits for ever for a master that fell silent."""
+
+    async def watch(self: Agent, link: object, connection: object) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    patch.setattr(Agent, "_watch_silence", watch)
+
+
+@pytest.mark.parametrize(
+    ("plant", "promise", "first_seed"),
+    [
+        (hasty_outbox, "what is told about a task is true", 5),
+        (patient_agent, "everything comes to its end", 1),
+    ],
+)
+def test_a_fault_planted_into_production_is_found_by_what_comes_of_it(
+    plant: Callable[[pytest.MonkeyPatch], None], promise: str, first_seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody looks into the shells here.  The search begins at a seed that is known to find it."""
+    plant(monkeypatch)
+    for seed in range(first_seed, first_seed + PLANTED_SEEDS_MAX):
+        violation = wire.run_seed(seed, check=False).violation
+        if violation is not None:
+            print(f"found by seed {seed}: {violation}")
+            assert violation.startswith(promise), f"found, but by another promise: {violation}"
+            return
+    pytest.fail(f"not found by seeds {first_seed} to {first_seed + PLANTED_SEEDS_MAX - 1}")
