@@ -133,7 +133,11 @@ def _owner(user: str) -> pwd.struct_passwd:
 def _link(name: str, target: str) -> None:
     """Point a link to `target`, replacing an older link in one step: readers find one or the other."""
     try:
-        os.symlink(target, name)
+        try:
+            os.symlink(target, name)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(name), exist_ok=True)
+            os.symlink(target, name)
     except FileExistsError:
         with contextlib.suppress(OSError):
             if os.readlink(name) == target:

@@ -8,7 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
-from altiplano.agent import disk, effects, events, executors, facts, launch, leaving, membership, recovery, updates
+from altiplano.agent import (
+    disk,
+    effects,
+    events,
+    executors,
+    facts,
+    groups,
+    launch,
+    leaving,
+    membership,
+    recovery,
+    updates,
+)
 from altiplano.agent.draft import Draft
 from altiplano.agent.executor_state import Executor
 from altiplano.agent.settings import Node
@@ -90,6 +102,7 @@ class Core:
                     self._executor_launch_path(draft, executor, event)
                 else:
                     self._launch_path(draft, event)
+        groups.settle(draft)
         leaving.go_when_done(draft)
         return draft.decision()
 

@@ -32,6 +32,8 @@ class Draft:
         """Frameworks that are learned of, or have changed, by this decision."""
         self.fresh: dict[Key, Task] = {}
         """Tasks that are received by this decision."""
+        self.received: dict[executor_state.Key, executor_state.Executor] = {}
+        """Executors that are received by this decision."""
         self.parted: set[executor_state.Key] = set()
         """Executors that end by this decision."""
         self.joined: dict[executor_state.Key, str] = {}
@@ -145,6 +147,11 @@ class Draft:
             self._told.add(key)
         if rest is not None and self.member:
             self.send_head(key, rest.head, self.state.latest(key))
+
+    def newest(self, key: Key) -> mesos.TaskStatus | None:
+        """The last status of a task that is queued by this decision."""
+        queued = self._queued.get(key)
+        return queued[-1] if queued else None
 
     def untold(self) -> bool:
         """Whether updates wait for acknowledgement after this decision."""

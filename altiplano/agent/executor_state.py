@@ -101,6 +101,11 @@ class Executor:
         return self.framework_id, self.id
 
     @property
+    def built_in(self) -> bool:
+        """It is the executor of task groups, which is no process."""
+        return self.info.type is mesos.ExecutorInfoType.DEFAULT
+
+    @property
     def silent(self) -> bool:
         """Whether nobody wants to hear of it: only its processes remain to be ended."""
         return self.ending is not None and self.ending.why is custom.Why.REMOVED

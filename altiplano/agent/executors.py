@@ -54,11 +54,12 @@ def run(
     tasks: Sequence[Order],
     *,
     expected_new: bool | None,
+    together: bool = False,
 ) -> None:
     """Give tasks to an executor, which is started if it does not run.
 
     `expected_new` is what the master believes: a task for an executor that has ended meanwhile must not start
-    another one, which nobody has been charged for.
+    another one, which nobody has been charged for.  `together`: the tasks are a group, and are told as one.
     """
     assert framework.id is not None
     executor = draft.state.executors.get((framework.id.value, info.executor_id.value))
@@ -79,8 +80,9 @@ def run(
         return
     fresh_executor = executor is None
     if executor is None:
-        executor = _receive(draft, framework, info)
-    received = [launch.receive(draft, framework, task, raw, executor) for task, raw in tasks]
+        executor = receive(draft, framework, info)
+    name = draft.draw.uuid() if together else ""
+    received = [launch.receive(draft, framework, task, raw, executor, group=name) for task, raw in tasks]
     problem = isolation.executor_problem(info) if fresh_executor else None
     if problem is not None:
         failed(draft, executor, f"This agent cannot run the task: {problem}")
@@ -89,8 +91,7 @@ def run(
     else:
         _limit(draft, executor)
         if executor.stream is not None:
-            for task_ in received:
-                _send(draft, executor, task_)
+            _send(draft, executor, received)
 
 
 def refuse(
@@ -106,7 +107,7 @@ def refuse(
         _tell_ended(draft, framework.id.value, info.executor_id.value, None)
 
 
-def _receive(draft: Draft, framework: mesos.FrameworkInfo, info: mesos.ExecutorInfo) -> Executor:
+def receive(draft: Draft, framework: mesos.FrameworkInfo, info: mesos.ExecutorInfo) -> Executor:
     assert framework.id is not None
     assert draft.state.agent_id is not None
     container_id = draft.draw.uuid()
@@ -122,7 +123,7 @@ def _receive(draft: Draft, framework: mesos.FrameworkInfo, info: mesos.ExecutorI
         cause=draft.cause,
     )
     draft.fact(received)
-    executor = Executor(received)
+    executor = draft.received[received.framework_id, received.executor_id] = Executor(received)
     _note(draft, executor, f"executor {executor.id} is wanted; its container is {container_id}")
     return executor
 
@@ -249,11 +250,11 @@ def subscribed(draft: Draft, executor: Executor, event: events.ExecutorSubscribe
     for status in event.updates:
         updated(draft, executor, status)
     _settle(draft, executor, {*event.task_ids, *(status.task_id.value for status in event.updates)})
-    for task in _living(draft, executor):
-        if task.stage is TaskStage.RECEIVED:
-            _send(draft, executor, task)
-        elif task.kill is not None:
+    living = _living(draft, executor)
+    for task in living:
+        if task.kill is not None:
             _tell_kill(draft, executor, task, task.kill.policy)
+    _send(draft, executor, [task for task in living if task.stage is TaskStage.RECEIVED])
     if first and not _living(draft, executor):
         shutdown(draft, executor, Why.IDLE)
 
@@ -374,7 +375,10 @@ def _kill_ordered(draft: Draft, task: Task, policy: mesos.KillPolicy | None) -> 
         reason=Reason.REASON_TASK_KILLED_DURING_LAUNCH,
         message="The task ended before it was given to its executor",
     )
-    launch.end(draft, task, report, ran=False)
+    for one in _living(draft, executor):
+        # A group that was not given away yet ends as a whole.
+        if one is task or (task.group and one.group == task.group and one.stage is TaskStage.RECEIVED):
+            launch.end(draft, one, report, ran=False)
     if not _living(draft, executor) and executor.stage not in LAUNCHED:
         shutdown(draft, executor, Why.IDLE)
 
@@ -388,10 +392,19 @@ def _tell_kill(draft: Draft, executor: Executor, task: Task, policy: mesos.KillP
     draft.note_task(task, "its executor is told to kill it")
 
 
-def _send(draft: Draft, executor: Executor, task: Task) -> None:
-    draft.fact(facts.TaskSent(framework_id=task.framework_id, task_id=task.id))
-    _tell(draft, executor, api.Event(type=Type.LAUNCH, launch=api.EventLaunch(task=task.info)))
-    draft.note_task(task, f"is given to executor {executor.id}")
+def _send(draft: Draft, executor: Executor, tasks: Sequence[Task]) -> None:
+    """Give tasks to an executor that listens: a group at once, others one by one."""
+    groups: dict[str, list[mesos.TaskInfo]] = {}
+    for task in tasks:
+        draft.fact(facts.TaskSent(framework_id=task.framework_id, task_id=task.id))
+        draft.note_task(task, f"is given to executor {executor.id}")
+        if task.group:
+            groups.setdefault(task.group, []).append(task.info)
+        else:
+            _tell(draft, executor, api.Event(type=Type.LAUNCH, launch=api.EventLaunch(task=task.info)))
+    for infos in groups.values():
+        together = api.EventLaunchGroup(task_group=mesos.TaskGroupInfo(tasks=tuple(infos)))
+        _tell(draft, executor, api.Event(type=Type.LAUNCH_GROUP, launch_group=together))
 
 
 def heartbeat(draft: Draft, executor: Executor) -> None:
@@ -411,7 +424,8 @@ def _tell(draft: Draft, executor: Executor, event: api.Event) -> None:
 def shutdown_all(draft: Draft, why: command.Why, *, framework_id: str | None = None) -> None:
     """End all executors, or those of one framework."""
     for executor in list(draft.state.executors.values()):
-        if framework_id in (None, executor.framework_id):
+        # Tasks of groups are ended one by one, and their executor with the last.
+        if framework_id in (None, executor.framework_id) and not executor.built_in:
             shutdown(draft, executor, OF_TASKS[why])
 
 
@@ -465,7 +479,7 @@ def failed(draft: Draft, executor: Executor, sentence: str) -> None:
         message=sentence,
     )
     _end_tasks(draft, executor, None if executor.silent else report)
-    _go(draft, executor, None, draft.now.wall_s)
+    go(draft, executor, None, draft.now.wall_s)
     _note(draft, executor, f"executor {executor.id} did not start: {sentence}")
 
 
@@ -483,7 +497,7 @@ def _part(draft: Draft, executor: Executor, ending: custom.Ending | None, exited
     aware = custom.aware(_framework(draft, executor))
     _end_tasks(draft, executor, custom.ended(ending, exit_, partition_aware=aware))
     silent = ending is not None and ending.why is Why.REMOVED
-    _go(
+    go(
         draft,
         executor,
         exited.wait_status if exited is not None else None,
@@ -499,9 +513,8 @@ def _end_tasks(draft: Draft, executor: Executor, report: command.Report | None) 
         launch.end(draft, task, report, ran=task.stage is TaskStage.SENT)
 
 
-def _go(
-    draft: Draft, executor: Executor, wait_status: int | None, ended_wall_s: float, *, silent: bool = False
-) -> None:
+def go(draft: Draft, executor: Executor, wait_status: int | None, ended_wall_s: float, *, silent: bool = False) -> None:
+    """The executor is no more."""
     draft.parted.add(executor.key)
     if (stream := draft.joined.get(executor.key, executor.stream)) is not None:
         draft.do(effects.CloseStream(stream=stream))

@@ -53,6 +53,8 @@ class TaskReceived(TaskFact, frozen=True, kw_only=True):
     directory: str
     received_wall_s: float
     cause: str
+    group: str = ""
+    """Names the tasks that came together with it."""
 
 
 class SandboxBegun(TaskFact, frozen=True, kw_only=True):

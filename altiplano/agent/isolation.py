@@ -69,8 +69,6 @@ def problem(task: mesos.TaskInfo) -> str | None:
 
 def executor_problem(executor: mesos.ExecutorInfo) -> str | None:
     """Why this agent cannot run a custom executor as it is described."""
-    if executor.type is mesos.ExecutorInfoType.DEFAULT:
-        return "it asks for the executor of task groups, and this agent has none: give the executor a command"
     if executor.command is None:
         return "the executor has no command"
     return _command_problem(executor.command) or _container_problem(executor.container)

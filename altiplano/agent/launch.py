@@ -26,12 +26,22 @@ Why = command.Why
 
 
 def receive(
-    draft: Draft, framework: mesos.FrameworkInfo, task: mesos.TaskInfo, raw: bytes, executor: Executor | None = None
+    draft: Draft,
+    framework: mesos.FrameworkInfo,
+    task: mesos.TaskInfo,
+    raw: bytes,
+    executor: Executor | None = None,
+    *,
+    group: str = "",
 ) -> Task:
-    """The agent answers for a task from now on.  A task of an executor is in its container."""
+    """The agent answers for a task from now on.  A task of a custom executor is in its container, one of a group
+    has its own, with a sandbox within that of the executor."""
     assert framework.id is not None
     assert draft.state.agent_id is not None
-    if executor is not None:
+    if executor is not None and executor.built_in:
+        container_id = draft.draw.uuid()
+        directory = sandbox.nested(executor.directory, container_id)
+    elif executor is not None:
         container_id, directory = executor.container_id, executor.directory
     else:
         container_id = draft.draw.uuid()
@@ -47,6 +57,7 @@ def receive(
         directory=directory,
         received_wall_s=draft.now.wall_s,
         cause=draft.cause,
+        group=group,
     )
     draft.fact(received)
     fresh = draft.fresh[received.framework_id, received.task_id] = Task(received)
@@ -64,7 +75,7 @@ def begin(draft: Draft, task: Task, framework: mesos.FrameworkInfo) -> None:
             container_id=task.container_id,
             directory=task.directory,
             user=isolation.user(draft.node, framework, task.info.command),
-            links=sandbox.links(draft.node.work_dir, draft.state.agent_id, task.directory),
+            links=sandbox.links(draft.node.work_dir, draft.state.agent_id, task.directory, task.id),
             cause=task.cause,
         )
     )
@@ -205,6 +216,7 @@ def _killed_because(killing: command.Killing) -> str:
         Why.ORDERED: "its scheduler or an operator asked for it",
         Why.COMPLETION: "it reached its max_completion_time",
         Why.STOPPING: "the agent stops together with its tasks",
+        Why.GROUP: "another task of its group has failed or was killed",
         Why.UNKEPT: "its framework does not checkpoint, and agent or connection were gone",
         Why.REMOVED: "its framework or this agent was removed",
     }[killing.why]

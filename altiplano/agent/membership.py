@@ -136,7 +136,7 @@ def report_of(state: State, task: Task) -> messages.TaskReport:
         statuses=(task.status,) if task.status is not None else (),
         status_state=updates.state_of(stream.head).value if stream is not None else None,
         status_uuid=_text(stream.head.uuid) if stream is not None else None,
-        executor_id=task.executor_id if task.hosted else None,
+        executor_id=task.executor_id if task.hosted or task.grouped else None,
     )
 
 

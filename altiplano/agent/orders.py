@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from altiplano.agent import executors, facts, isolation, launch, updates
+from altiplano.agent import executors, facts, groups, isolation, launch, updates
 from altiplano.agent.draft import Draft
 from altiplano.executors import command, custom
 from altiplano.link import messages
@@ -45,13 +45,21 @@ def _run_hosted(draft: Draft, order: messages.RunTask, task: mesos.TaskInfo, exe
 
 
 def run_group(draft: Draft, order: messages.RunTaskGroup) -> None:
-    """Task groups need the executor API, which this agent does not offer: every task is told so."""
-    sentence = "This agent cannot run the task: it came in a group, and this agent runs single commands only"
-    for raw in order.tasks:
-        task = _read(draft, bytes(raw))
-        if task is not None and not _known(draft, order.framework, task):
-            know(draft, order.framework)
-            launch.failed(draft, launch.receive(draft, order.framework, task, bytes(raw)), sentence)
+    """Launch a group of tasks, all or none."""
+    read = [(_read(draft, bytes(raw)), bytes(raw)) for raw in order.tasks]
+    tasks = [(task, raw) for task, raw in read if task is not None]
+    executor_id = order.executor.executor_id
+    fits = all(task.executor is not None and task.executor.executor_id == executor_id for task, _ in tasks)
+    if len(tasks) < len(read) or not fits or any(_known(draft, order.framework, task) for task, _ in tasks):
+        draft.note(f"a group for executor {executor_id.value} is here already, or cannot be read; it is ignored")
+        return
+    know(draft, order.framework)
+    if draft.state.leaving is not None:
+        executors.refuse(draft, order.framework, order.executor, tasks, "The agent is about to stop")
+    elif order.executor.type is mesos.ExecutorInfoType.DEFAULT:
+        groups.run(draft, order.framework, order.executor, tasks)
+    else:
+        executors.run(draft, order.framework, order.executor, tasks, expected_new=None, together=True)
 
 
 def kill(draft: Draft, order: messages.KillTask) -> None:
@@ -112,11 +120,14 @@ def shutdown_framework(draft: Draft, framework_id: str) -> None:
 def shutdown_executor(draft: Draft, order: messages.ShutdownExecutor) -> None:
     """A command task is its own executor, by the same id."""
     executor = draft.state.executors.get((order.framework_id, order.executor_id))
+    if executor is not None and executor.built_in:
+        groups.shutdown(draft, executor)
+        return
     if executor is not None:
         executors.shutdown(draft, executor, custom.Why.ORDERED)
         return
     task = draft.state.tasks.get((order.framework_id, order.executor_id))
-    if task is not None and not task.hosted:
+    if task is not None and task.executor_id == order.executor_id and not task.hosted:
         launch.kill(draft, task, Why.ORDERED)
 
 

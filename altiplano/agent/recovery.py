@@ -46,7 +46,8 @@ def recover(draft: Draft, event: events.Recovered) -> None:
         if task.stage is not Stage.ENDED and not task.hosted:
             _take_up(draft, task, outcomes.get(task.container_id), rebooted=rebooted)
     for executor in list(draft.state.executors.values()):
-        executors.take_up(draft, executor, outcomes.get(executor.container_id), rebooted=rebooted)
+        if not executor.built_in:
+            executors.take_up(draft, executor, outcomes.get(executor.container_id), rebooted=rebooted)
     running = sum(isinstance(outcome, launcher.Started) for outcome in outcomes.values())
     if draft.state.tasks or outcomes:
         draft.note(

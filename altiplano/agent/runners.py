@@ -51,8 +51,8 @@ def living(state: State, framework_id: str | None = None) -> Iterator[Runner]:
     for task in state.tasks.values():
         if framework_id not in (None, task.framework_id):
             continue
-        if task.hosted:
-            hosted.setdefault(task.container_id, []).append(task)
+        if task.hosted or task.grouped:
+            hosted.setdefault(_container(task), []).append(task)
         else:
             yield of(task)
     for executor in state.executors.values():
@@ -60,12 +60,23 @@ def living(state: State, framework_id: str | None = None) -> Iterator[Runner]:
             yield of(executor, hosted.get(executor.container_id, ()))
 
 
+def containers(state: State) -> Iterator[Runner]:
+    """What has processes: each of them by its own container."""
+    yield from (runner for runner in living(state) if runner.launched)
+    yield from (of(task) for task in state.tasks.values() if task.grouped and task.stage in LAUNCHED)
+
+
+def _container(task: Task) -> str:
+    """The container of a task's executor."""
+    return task.directory.split("/runs/", 1)[1].split("/", 1)[0] if task.grouped else task.container_id
+
+
 def completed(state: State, framework_id: str) -> Iterator[Runner]:
     """Those of a framework that have ended, as far as they are remembered."""
     hosted: dict[str, list[Task]] = {}
     for task in (*state.completed.get(framework_id, ()), *state.tasks_of(framework_id)):
-        if task.hosted:
-            hosted.setdefault(task.container_id, []).append(task)
+        if task.hosted or task.grouped:
+            hosted.setdefault(_container(task), []).append(task)
         elif task.key not in state.tasks:
             yield of(task)
     for ended in state.ended_executors.get(framework_id, ()):

@@ -15,8 +15,19 @@ def directory(work_dir: str, agent_id: str, framework_id: str, executor_id: str,
     return f"{_executor(work_dir, agent_id, framework_id, executor_id)}/runs/{container_id}"
 
 
-def links(work_dir: str, agent_id: str, sandbox: str) -> tuple[tuple[str, str], ...]:
-    """Links that point to the newest sandbox and the newest agent id, as (path, target)."""
+def nested(executor: str, container_id: str) -> str:
+    """The sandbox of a task of a group, within that of its executor."""
+    return f"{executor}/containers/{container_id}"
+
+
+def links(work_dir: str, agent_id: str, sandbox: str, task_id: str = "") -> tuple[tuple[str, str], ...]:
+    """Links that point to the newest sandbox and the newest agent id, as (path, target).
+
+    Below the sandbox of a group's executor there is a link for each task, by its id.
+    """
+    outer, inside, nested_id = sandbox.rpartition("/containers/")
+    if inside and "/" not in nested_id:
+        return (*links(work_dir, agent_id, outer), (f"{outer}/tasks/{task_id}", sandbox))
     runs, container_id = sandbox.rsplit("/", 1)
     return ((f"{runs}/latest", container_id), (f"{work_dir}/slaves/latest", agent_id))
 
@@ -60,7 +71,7 @@ def _runs(known: state.State, framework_id: str, executor_id: str) -> list[tuple
     key = (framework_id, executor_id)
     task, executor = known.tasks.get(key), known.executors.get(key)
     runs = [(executor.directory, executor.container_id)] if executor is not None else []
-    runs += [(task.directory, task.container_id)] if task is not None and not task.hosted else []
+    runs += [(task.directory, task.container_id)] if task is not None and not (task.hosted or task.grouped) else []
     runs += [(kept.directory, kept.container_id) for kept in known.sandboxes_of(key)]
     return runs
 

@@ -98,6 +98,8 @@ class Task:
         "ended",
         "executor_id",
         "framework_id",
+        "group",
+        "grouped",
         "hosted",
         "info",
         "kill",
@@ -116,8 +118,11 @@ class Task:
         self.raw = bytes(fact.task)
         self.info = msgspec.json.decode(self.raw, type=mesos.TaskInfo)
         executor = self.info.executor
-        self.hosted = executor is not None
+        self.grouped = executor is not None and executor.type is mesos.ExecutorInfoType.DEFAULT
+        """The built-in executor of groups runs it, in a container of its own."""
+        self.hosted = executor is not None and not self.grouped
         """A custom executor runs it: container and sandbox are the executor's."""
+        self.group = fact.group
         self.executor_id = executor.executor_id.value if executor is not None else self.id
         self.container_id = fact.container_id
         self.directory = fact.directory
@@ -294,8 +299,15 @@ class State:
         self._held_of[task.framework_id] += 1
         if not task.hosted:
             self.by_container[task.container_id] = task.key
-        elif (executor := self.executor_of(task.container_id)) is not None:
+        if (executor := self._executor_of(task)) is not None:
             executor.task_ids[task.id] = None
+
+    def _executor_of(self, task: Task) -> Executor | None:
+        """The executor that a task belongs to; a task that came too late for its executor belongs to none."""
+        executor = self.executors.get(task.executor_key)
+        if executor is None or not (task.grouped or executor.container_id == task.container_id):
+            return None
+        return executor if task.grouped or task.hosted else None
 
     def _task(self, fact: facts.TaskFact) -> None:
         """Facts about a task on its way, or about its stream."""
@@ -333,7 +345,7 @@ class State:
                 task = self.tasks[key]
                 task.step(Stage.ENDED)
                 task.ended = fact
-                if task.hosted and (executor := self.executor_of(task.container_id)) is not None:
+                if (executor := self._executor_of(task)) is not None:
                     executor.task_ids.pop(task.id, None)
                 self.counts["not launched"] += not fact.ran
                 self.timers.clear(("kill", *key))
@@ -376,9 +388,11 @@ class State:
         assert task.ended is not None, f"task {task.id} was forgotten before its end"
         self._release(task.framework_id)
         self.completed.setdefault(task.framework_id, deque(maxlen=COMPLETED_PER_FRAMEWORK_MAX)).append(task)
-        if task.hosted:
+        if not task.hosted:
+            del self.by_container[task.container_id]
+        if task.hosted or task.grouped:
+            # Its sandbox is the executor's, or lies in it.
             return
-        del self.by_container[task.container_id]
         self._keep(
             facts.SandboxKept(
                 container_id=task.container_id,
@@ -470,6 +484,7 @@ class State:
             directory=task.directory,
             received_wall_s=task.received_wall_s,
             cause=task.cause,
+            group=task.group,
         )
         if task.stage in LAUNCHED or task.ran:
             yield facts.ContainerLaunching(framework_id=framework_id, task_id=task_id)
@@ -522,9 +537,10 @@ class State:
             for task_id in executor.task_ids:
                 task = self.tasks[executor.framework_id, task_id]
                 assert task.executor_key == executor.key
-                assert task.stage in (Stage.RECEIVED, Stage.SENT)
+                assert executor.built_in or task.stage in (Stage.RECEIVED, Stage.SENT)
+            assert not executor.built_in or executor.task_ids, f"executor {executor.id} has no task left and stays"
         for task in self.tasks.values():
-            if task.hosted and task.stage is not Stage.ENDED:
+            if (task.hosted or task.grouped) and task.stage is not Stage.ENDED:
                 executor_ = self.executors.get(task.executor_key)
                 assert executor_ is not None, f"task {task.id} lives and its executor {task.executor_id} does not"
                 assert task.id in executor_.task_ids

@@ -73,7 +73,7 @@ def task_json(task: Task, agent_id: str) -> Json:
         "id": task.id,
         "name": info.name,
         "framework_id": task.framework_id,
-        "executor_id": task.executor_id if task.hosted else "",
+        "executor_id": task.executor_id if task.hosted or task.grouped else "",
         "slave_id": agent_id,
         "state": task.state.value,
         "resources": resources(info.resources),

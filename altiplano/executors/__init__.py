@@ -2,4 +2,5 @@
 
 ``command``  one command, run without an executor process
 ``custom``   programs of frameworks that speak the executor API
+``group``    commands that live and die together
 """

@@ -39,6 +39,8 @@ class Why(Enum):
     """The agent leaves and takes its tasks along."""
     UNKEPT = "unkept"
     """Its framework does not checkpoint, and the agent or its connection was gone meanwhile."""
+    GROUP = "group"
+    """Another task of its group has failed or was killed."""
     REMOVED = "removed"
     """Its framework or its agent was removed: nobody wants to hear of it any more."""
 
@@ -98,6 +100,7 @@ ENDS: Mapping[Why, _End] = MappingProxyType(
     {
         Why.ORDERED: _End(State.KILLED),
         Why.STOPPING: _End(State.KILLED),
+        Why.GROUP: _End(State.KILLED),
         Why.COMPLETION: _End(State.FAILED, reason=Reason.REASON_MAX_COMPLETION_TIME_REACHED),
         Why.UNKEPT: _End(State.LOST, Source.SOURCE_AGENT, Reason.REASON_AGENT_DISCONNECTED),
         Why.REMOVED: _End(State.KILLED, Source.SOURCE_AGENT, Reason.REASON_FRAMEWORK_REMOVED),
@@ -136,7 +139,7 @@ def kill(
     grace_s = _grace_s(policy, plan.grace_s)
     if killing is None:
         fresh = Killing(why=why, since_wall_s=wall_s, deadline_wall_s=wall_s + grace_s)
-        shown = plan.killing_shown and why in (Why.ORDERED, Why.COMPLETION, Why.STOPPING)
+        shown = plan.killing_shown and why in (Why.ORDERED, Why.COMPLETION, Why.STOPPING, Why.GROUP)
         return Order(killing=fresh, terminate=True, report=Report(state=State.KILLING) if shown else None)
     deadline_wall_s = min(killing.deadline_wall_s, killing.since_wall_s + grace_s)
     silenced = why is Why.REMOVED and killing.why is not Why.REMOVED
@@ -192,6 +195,8 @@ def _killed_message(plan: Plan, killing: Killing, exit_: Exit) -> str:
     match killing.why:
         case Why.COMPLETION:
             return f"The task reached its max_completion_time of {plan.completion_s:g} s. {how}"
+        case Why.GROUP:
+            return f"Another task of its group has failed or was killed. {how}"
         case Why.STOPPING:
             return f"The agent was stopped together with its tasks. {how}"
         case Why.UNKEPT:

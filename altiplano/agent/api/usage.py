@@ -18,7 +18,7 @@ async def measure(agent: Agent, task: Task) -> launcher.Usage | None:
 
 async def measure_all(agent: Agent) -> list[tuple[Runner, launcher.Usage | None]]:
     """All that have a container, with its usage."""
-    running = [runner for runner in runners.living(agent.core.state) if runner.launched]
+    running = list(runners.containers(agent.core.state))
     usages = await asyncio.gather(*(_usage(agent, runner.container_id) for runner in running))
     return list(zip(running, usages, strict=True))
 

@@ -8,7 +8,6 @@ import pytest
 from altiplano.agent import effects, events
 from altiplano.link import messages
 from altiplano.ports import launcher
-from altiplano.wire import json
 from altiplano.wire.messages import mesos
 from tests.unit.agent.harness import AGENT, FRAMEWORK, NODE, Agent, Capability, framework, of, seconds, task
 
@@ -253,14 +252,6 @@ def test_a_plain_mesos_container_is_accepted():
         effects.MakeSandbox,
         agent.run(task(container=mesos.ContainerInfo(type=mesos.ContainerInfoType.MESOS))),
     )
-
-
-def test_a_group_is_refused_task_by_task():
-    agent = member()
-    executor = mesos.ExecutorInfo(executor_id=mesos.ExecutorID(value="e"))
-    raws = tuple(msgspec.Raw(json.encode(task(name))) for name in ("a", "b"))
-    agent.hear(messages.RunTaskGroup(framework=framework(), executor=executor, tasks=raws))
-    assert (agent.states("a"), agent.states("b")) == (["FAILED"], ["FAILED"])
 
 
 def test_a_removed_framework_is_ended_in_silence():
