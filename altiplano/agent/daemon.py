@@ -23,9 +23,8 @@ from altiplano.agent.api import access
 from altiplano.agent.fetcher import Cache, Fetcher
 from altiplano.agent.server import Application
 from altiplano.agent.settings import Node, Settings
-from altiplano.engine import http
+from altiplano.engine import guard, http
 from altiplano.engine import loop as engine_loop
-from altiplano.engine.guard import Guard
 from altiplano.kit import crash
 from altiplano.link import transport
 from altiplano.link.transport import Connection
@@ -152,7 +151,10 @@ def _access(settings: Settings) -> access.Access:
 
 def _guarded(app: http.App, settings: Settings) -> http.App:
     token = _secret(settings.token_file)
-    return app if token is None else Guard(app, token=token, hosts=None, own_check=frozenset({"/api/v1/executor"}))
+    hosts = guard.names(settings.ip, settings.hostname, settings.advertise_ip)
+    if token is None and hosts is None:
+        return app
+    return guard.Guard(app, token=token, hosts=hosts, own_check=frozenset({"/api/v1/executor"}))
 
 
 def _secret(path: str | None) -> str | None:

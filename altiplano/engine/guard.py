@@ -12,6 +12,7 @@ import base64
 import binascii
 import contextlib
 import hmac
+import ipaddress
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,6 +25,18 @@ OPEN_PATHS = frozenset(
 
 LOGIN_PATH = "/login"
 COOKIE = "altiplano_token"
+
+
+def names(ip: str, *more: str | None) -> frozenset[str] | None:
+    """By which names a server may be called: those of loopback and `more`; any (None) where it listens to the world."""
+    try:
+        wide = not ipaddress.ip_address(ip).is_loopback
+    except ValueError:
+        wide = ip != "localhost"
+    if wide:
+        return None
+    own = f"[{ip}]" if ":" in ip else ip
+    return frozenset({own, "localhost", "127.0.0.1", "[::1]", *(name.lower() for name in more if name)})
 
 
 class Guard:

@@ -160,7 +160,7 @@ async def serve(*, master: str, work_dir: Path, ip: str, port: int, token: str |
         for name, module in FRAMEWORKS.items()
     }
     async with asyncio.TaskGroup() as group:
-        app = guard.Guard(Host(rooms, group), token=token, hosts=_names(ip))
+        app = guard.Guard(Host(rooms, group), token=token, hosts=guard.names(ip))
         server = http.HttpServer(app, host=ip, port=port, listener=listener)
         await server.start()
         for name, room in rooms.items():
@@ -170,9 +170,3 @@ async def serve(*, master: str, work_dir: Path, ip: str, port: int, token: str |
         await server.stop()
         for room in rooms.values():
             await room.end()
-
-
-def _names(ip: str) -> frozenset[str] | None:
-    """Names by which the host may be called: those of loopback, or any where it listens to the world."""
-    own = f"[{ip}]" if ":" in ip else ip
-    return frozenset({own, "localhost", "127.0.0.1", "[::1]"}) if ip in ("127.0.0.1", "::1") else None

@@ -14,9 +14,8 @@ import structlog
 from altiplano.adapters import sqlite
 from altiplano.adapters.sqlite import SqliteRegistry
 from altiplano.adapters.system import SystemClock, SystemIds
-from altiplano.engine import http
+from altiplano.engine import guard, http
 from altiplano.engine import loop as engine_loop
-from altiplano.engine.guard import Guard
 from altiplano.engine.loop import InboxFull
 from altiplano.engine.verbosity import verbosity
 from altiplano.kit import crash
@@ -168,7 +167,7 @@ class Server:
         """Serve until SIGTERM or SIGINT.  Raises CannotListen, LogInUse, LogFailed and the like with sentences."""
         crash.arm("master", POINTS)
         token = settings.token(self.settings)
-        hosts = settings.hosts(self.settings)
+        hosts = settings.hosts(self.settings) or guard.names(self.settings.ip, self.settings.hostname)
         listener = http.listen(self.settings.ip, self.settings.port)
         port: int = listener.getsockname()[1]
         directory = Path(self.settings.work_dir)
@@ -182,7 +181,7 @@ class Server:
         router.mount(shown.app)
         app: http.App = router
         if token is not None or hosts is not None:
-            app = Guard(app, token=token, hosts=hosts, realm="mesos-master")
+            app = guard.Guard(app, token=token, hosts=hosts, realm="mesos-master")
         http_server = http.HttpServer(app, host=self.settings.ip, port=port, listener=listener)
         try:
             # Agents and frameworks that dial meanwhile wait in the listener's queue: a Hello that were decided before

@@ -116,3 +116,16 @@ async def test_without_a_token_foreign_hosts_and_origins_are_still_refused() -> 
     assert (await ask("/state", token=None))[0] == 200
     assert (await ask("/state", token=None, host="evil.example"))[0] == 403
     assert (await ask("/state", token=None, origin="http://evil.example"))[0] == 403
+
+
+@pytest.mark.parametrize("ip", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_a_server_on_loopback_is_called_by_names_of_loopback_only(ip: str) -> None:
+    names = guard.names(ip, "Here", None)
+    assert names is not None
+    assert {"localhost", "127.0.0.1", "[::1]", "here"} <= names
+    assert (f"[{ip}]" if ":" in ip else ip) in names
+
+
+@pytest.mark.parametrize("ip", ["0.0.0.0", "::", "10.0.0.1", "node7"])
+def test_a_server_open_to_the_world_may_have_any_name(ip: str) -> None:
+    assert guard.names(ip) is None

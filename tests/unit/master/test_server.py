@@ -303,7 +303,7 @@ async def test_nobody_is_answered_before_the_master_is_in_office(tmp_path: pathl
     )
     await asyncio.sleep(0)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET /health HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+    writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     answer = asyncio.create_task(reader.readline())
     for _ in range(100):
         await asyncio.sleep(0)
