@@ -36,6 +36,9 @@ HEARTBEATS_MISSED_MAX = 3
 HEARTBEAT_S_DEFAULT = 15.0
 RETRY = BackOff(base_s=0.2, cap_s=15.0)
 RECONCILE_AGAIN = BackOff(base_s=10.0, cap_s=300.0)
+KILL_AGAIN = BackOff(base_s=30.0, cap_s=300.0)
+"""A kill may get lost between a master and an agent that both restart; it is harmless to ask twice."""
+
 REDIRECTS_MAX = 8
 """Redirections in a row that are followed at once; after that the next attempt waits."""
 
@@ -132,6 +135,8 @@ class Scheduler:
         self._deadline: float | None = None
         self._retry = RETRY
         self._kills: dict[str, calls.Kill] = {}
+        self._kill_again = KILL_AGAIN
+        self._kill_at: float | None = None
         self._seen: OrderedDict[str, tuple[bytes, bool]] = OrderedDict()
         self._unanswered: dict[str, str | None] = {}
         self._ask_again = RECONCILE_AGAIN
@@ -149,7 +154,7 @@ class Scheduler:
 
     def wake_at(self) -> float | None:
         """When (`mono_s`) `wake` shall be called; None for never."""
-        times = [t for t in (self._deadline, self._ask_at) if t is not None]
+        times = [t for t in (self._deadline, self._ask_at, self._kill_at) if t is not None]
         return min(times) if times and self.phase is not Phase.FINISHED else None
 
     def start(self, now: Instant) -> list[Act]:
@@ -172,6 +177,8 @@ class Scheduler:
                     self._deadline = None
         if self._ask_at is not None and self._ask_at <= now.mono_s:
             acts += self._ask(now, fraction)
+        if self._kill_at is not None and self._kill_at <= now.mono_s:
+            acts += self._repeat_kills(now, fraction)
         return acts
 
     def opened(self, stream_id: str, now: Instant) -> list[Act]:
@@ -271,6 +278,8 @@ class Scheduler:
             case calls.Kill():
                 if call.task_id in self.tasks:
                     self._kills[call.task_id] = call
+                    self._kill_again = KILL_AGAIN
+                    self._kill_at = now.mono_s + KILL_AGAIN.base_s
                 return self._kill(call)
             case calls.Acknowledge():
                 return self._acknowledge(call.status)
@@ -535,6 +544,17 @@ class Scheduler:
         )
         return self._send(scheduler.CallType.KILL, kill=kill)
 
+    def _repeat_kills(self, now: Instant, fraction: float) -> list[Act]:
+        """Ask once more for every task that should have ended by now."""
+        if not self._kills:
+            self._kill_at = None
+            return []
+        delay_s, self._kill_again = self._kill_again.next(fraction)
+        self._kill_at = now.mono_s + delay_s
+        if self.phase is not Phase.SUBSCRIBED:
+            return []
+        return [act for kill in self._kills.values() for act in self._kill(kill)]
+
     def _update(self, status: mesos.TaskStatus, now: Instant) -> list[Act]:
         task_id = status.task_id.value
         if status.state in _AWAY:
@@ -543,7 +563,7 @@ class Scheduler:
             self._unanswered.pop(task_id, None)
         if status.uuid is None:
             self._forget_ended(status)
-            return [Tell(event=events.Updated(cause=self._cause(), status=status)), *self._kill_again(status)]
+            return [Tell(event=events.Updated(cause=self._cause(), status=status)), *self._kill_if_asked(status)]
         uuid, taken = self._seen.get(task_id, (b"", False))
         if uuid == status.uuid:
             # It comes again because the acknowledgement was lost, or because the framework is not done with it yet.
@@ -553,9 +573,9 @@ class Scheduler:
         if len(self._seen) > SEEN_MAX:
             self._seen.popitem(last=False)
         told = events.Updated(cause=f"update-{status.uuid.hex()}", status=status)
-        return [Tell(event=told), *self._kill_again(status)]
+        return [Tell(event=told), *self._kill_if_asked(status)]
 
-    def _kill_again(self, status: mesos.TaskStatus) -> list[Act]:
+    def _kill_if_asked(self, status: mesos.TaskStatus) -> list[Act]:
         """Repeat a kill of a task that is told to run: a new master that did not know the task yet has dropped it."""
         kill = self._kills.get(status.task_id.value)
         if kill is None or status.state in (mesos.TaskState.TASK_KILLING, mesos.TaskState.TASK_UNREACHABLE):

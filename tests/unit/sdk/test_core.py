@@ -343,3 +343,15 @@ def test_a_task_that_is_out_of_reach_is_asked_about_until_more_is_known() -> Non
     for seconds in range(100):
         assert sent(machine.wake(at(asked_s[-1] + 10 * seconds), 0.5)) == []
         machine.received(scheduler.Event(type=EventType.HEARTBEAT), at(asked_s[-1] + 10 * seconds))
+
+
+def test_a_kill_that_nothing_came_of_is_asked_for_again_and_again() -> None:
+    """It may get lost between a master and an agent that both restart at that moment."""
+    protocol = subscribe(tasks={"t1": "agent-1"})
+    protocol.received(update_event(mesos.TaskState.TASK_RUNNING, b"r" * 16), at(1))
+    protocol.perform(calls.Kill(task_id="t1"), at(2))
+    due = at(2 + core.KILL_AGAIN.base_s)
+    assert [c.kill.task_id.value for c in sent(protocol.wake(due, 0.5)) if c.kill is not None] == ["t1"]
+    acts = protocol.received(update_event(mesos.TaskState.TASK_KILLED), at(40))
+    protocol.perform(calls.Acknowledge(status=told(acts, events.Updated)[0].status), at(40))
+    assert not [c for c in sent(protocol.wake(at(10_000), 0.5)) if c.kill is not None]
