@@ -48,7 +48,7 @@ async def test_a_small_body_that_opens_into_a_huge_one_is_refused() -> None:
     assert refusal.value.status == 413
 
 
-@pytest.mark.parametrize("data", [b"", b"junk", gzip.compress(b"cut off")[:-4]])
+@pytest.mark.parametrize("data", [b"", b"junk", gzip.compress(b"cut off", mtime=0)[:-4]])
 async def test_a_broken_compressed_body_is_a_bad_request(data: bytes) -> None:
     with pytest.raises(http.Refusal) as refusal:
         await http.read_body(scope_of(content_encoding="gzip"), receiver(data))
