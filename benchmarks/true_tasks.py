@@ -24,8 +24,8 @@ TRUE = shutil.which("true") or "/bin/true"
 
 
 def altiplano(isolation: str) -> float:
-    with pool("cpus:6.4;mem:65536;disk:65536", isolation=isolation) as running:
-        done = storm.run(storm.Storm((TRUE,), COUNT), running.address)
+    with pool("cpus:64;mem:65536;disk:65536", isolation=isolation) as running:
+        done = storm.run(storm.Storm((TRUE,), COUNT, cpus=1.0), running.address)
     return COUNT / done.seconds
 
 
@@ -81,7 +81,7 @@ def bare() -> float:
 def bare_with_cgroups() -> float | None:
     """The same, one at a time, each in a cpu and a memory cgroup of its own; None where there are no v1 cgroups."""
     roots = [f"/sys/fs/cgroup/{controller}/altiplano-bench" for controller in ("cpu", "memory")]
-    limits = {"cpu": [("cpu.shares", "102")], "memory": [("memory.limit_in_bytes", str(32 << 20))]}
+    limits = {"cpu": [("cpu.shares", "1024")], "memory": [("memory.limit_in_bytes", str(32 << 20))]}
     try:
         for root in roots:
             os.makedirs(root, exist_ok=True)

@@ -41,11 +41,16 @@ class UpRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """A master and what to show it."""
+    """A master and what to show it.  Addresses are as people write them; they are kept as base URLs."""
 
     masters: tuple[str, ...]
     authorization: str | None = None
     found_in: str = ""
+
+    def __post_init__(self) -> None:
+        # Without a scheme `host:port` would be read as a path, and nobody answers there.
+        bases = tuple(base for text in self.masters for base in masters.parse(text))
+        msgspec.structs.force_setattr(self, "masters", bases)
 
     @property
     def headers(self) -> dict[str, str]:
