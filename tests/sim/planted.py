@@ -263,7 +263,13 @@ def acknowledges_before_storing(patch: pytest.MonkeyPatch) -> None:
 
 
 def does_not_repeat_kills(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(sdk_core.Scheduler, "_kill_again", lambda self, status: [])
+    patch.setattr(sdk_core.Scheduler, "_kill_if_asked", lambda self, status: [])
+
+    def forget(self: sdk_core.Scheduler, now: object, fraction: float) -> list[sdk_core.Act]:
+        self._kill_at = None
+        return []
+
+    patch.setattr(sdk_core.Scheduler, "_repeat_kills", forget)
 
 
 def does_not_ask_again(patch: pytest.MonkeyPatch) -> None:
