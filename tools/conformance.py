@@ -72,16 +72,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="run the conformance suite")
     parser.add_argument("--everything", action="store_true", help="also tests that are not listed; only reports")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("words", nargs="*", help="more words for pytest, such as -k offers")
-    arguments, more = parser.parse_known_args()
+    parser.add_argument("-k", dest="chosen", help="only tests whose names match, as for pytest")
+    arguments = parser.parse_args()
     must, may_skip = listed()
     wanted = (
         [] if arguments.everything else sorted(f"tests/{n.replace('::', '.py::', 1)}" for n in must | may_skip.keys())
     )
     jobs = ["-n", str(arguments.jobs), "--dist", "loadscope"]
-    found = run([*jobs, *arguments.words, *more, *wanted])
+    choice = ["-k", arguments.chosen] if arguments.chosen else []
+    found = run([*jobs, *choice, *wanted])
     again = sorted(name for name in must if found.get(name) == "failed")
-    if again and len(again) <= AGAIN_MAX and not arguments.everything:
+    if again and len(again) <= AGAIN_MAX and not arguments.everything and not choice:
         # The suite waits for fixed times; on a machine that is busy with other things a test may run out of them.
         print(f"run once more, alone: {', '.join(again)}")
         found |= run([test_path(name) for name in again])
@@ -95,7 +96,7 @@ def main() -> int:
         for name in sorted(must - passed):
             print("listed and does not pass:", name)
         return 0
-    if more or arguments.words:
+    if arguments.chosen:
         return 1 if failed else 0
     bad = sorted(must - passed) + sorted(skipped - may_skip.keys() - must)
     for name in bad:
