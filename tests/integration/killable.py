@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import pathlib
 import random
 import shutil
 import signal
-import sys
+import socket
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+
+from nursery import Child, Nursery
 
 from altiplano.adapters import cgroups
 from altiplano.adapters.supervisor import processes
 from altiplano.kit import crash
 
-ROOT = pathlib.Path(__file__).parents[2]
 START_S_MAX = 30.0
 STOP_S_MAX = 20.0
 LEFT_S_MAX = 3.0
@@ -31,7 +33,10 @@ PROBED.remove_base()
 class KillablePool:
     """A master and an agent.  One that dies by SIGKILL is started again; any other end is a failure."""
 
-    def __init__(self, folder: pathlib.Path, points: Sequence[str], master_flags: Sequence[str]) -> None:
+    def __init__(
+        self, nursery: Nursery, folder: pathlib.Path, points: Sequence[str], master_flags: Sequence[str]
+    ) -> None:
+        self._nursery = nursery
         self.folder = folder
         self.marks = folder / "marks"
         self.marks.mkdir()
@@ -39,13 +44,9 @@ class KillablePool:
         self.deaths: Counter[str] = Counter()
         self.awake = {"master": asyncio.Event(), "agent": asyncio.Event()}
         """A process whose event is cleared is not started again until it is set."""
-        self._environment = {
-            **os.environ,
-            crash.POINT_VARIABLE: ",".join(points),
-            crash.MARKS_VARIABLE: str(self.marks),
-        }
+        self._points = tuple(points)
         self._master_flags = tuple(master_flags)
-        self._running: dict[str, asyncio.subprocess.Process] = {}
+        self._running: dict[str, Child] = {}
         self._stopping = False
 
     @property
@@ -64,16 +65,20 @@ class KillablePool:
         words += ["--master", self.address, "--resources", "cpus:64;mem:65536;disk:65536", "--isolation", isolation]
         return ["agent", "start", *words, "--registration-backoff-factor", "0.1", "--stop-tasks-on-exit"]
 
+    def _environment(self, name: str) -> dict[str, str]:
+        """A process is armed with one of its points that was not hit yet, supervisor and keeper with all of theirs."""
+        open_ = [point for point in self._points if point.partition(":")[0] not in self.hit]
+        armed = [point for point in open_ if point.startswith(f"{name}.")][:1]
+        armed += [point for point in self._points if point.startswith(("supervisor.", "keeper."))]
+        return {**os.environ, crash.POINT_VARIABLE: ",".join(armed), crash.MARKS_VARIABLE: str(self.marks)}
+
     async def watch(self, name: str) -> None:
         """Keep one process running until the pool is stopped."""
         self.awake[name].set()
         while not self._stopping:
             await self.awake[name].wait()
-            with (self.folder / f"{name}.log").open("ab") as log:
-                command = (sys.executable, "-m", "altiplano.cli.main", *self._words(name))
-                process = await asyncio.create_subprocess_exec(
-                    *command, stdout=log, stderr=log, env=self._environment, start_new_session=True, cwd=ROOT
-                )
+            log = str(self.folder / f"{name}.log")
+            process = await self._nursery.start(self._words(name), self._environment(name), log)
             self._running[name] = process
             status = await process.wait()
             if self._stopping:
@@ -89,7 +94,7 @@ class KillablePool:
         """The living process of this name: master, agent, supervisor or keeper."""
         if name in self._running:
             process = self._running[name]
-            return process.pid if process.returncode is None else None
+            return process.pid if process.alive else None
         found = self.pair()
         return found.get(name)
 
@@ -133,10 +138,10 @@ class KillablePool:
         self._stopping = True
         for name in ("agent", "master"):
             process = self._running.get(name)
-            if process is not None and process.returncode is None:
+            if process is not None and process.alive:
                 # Before its handlers are in place a SIGTERM would end it like any program.
                 await self._serving(name)
-                process.send_signal(signal.SIGTERM)
+                os.kill(process.pid, signal.SIGTERM)
                 async with asyncio.timeout(STOP_S_MAX):
                     await process.wait()
 
@@ -193,17 +198,17 @@ class KillablePool:
         return sorted(str(path) for path in kept if path.name == self._agent_key())
 
     def _agent_key(self) -> str:
-        import hashlib
-
         return hashlib.sha256(str(self.folder / "agent" / "supervisor").encode()).hexdigest()[:12]
 
 
 @contextlib.asynccontextmanager
-async def killable_pool(*points: str, master_flags: Sequence[str] = ()) -> AsyncIterator[KillablePool]:
+async def killable_pool(
+    nursery: Nursery, *points: str, master_flags: Sequence[str] = ()
+) -> AsyncIterator[KillablePool]:
     """A running pool; at the end it is stopped, and nothing of it may be left."""
     # Sockets have little room for the names of their directories.
     folder = pathlib.Path(tempfile.mkdtemp(prefix="kill-", dir="/tmp")).resolve()
-    pool = KillablePool(folder, points, master_flags)
+    pool = KillablePool(nursery, folder, points, master_flags)
     try:
         async with asyncio.TaskGroup() as group:
             for name in pool.ports:
@@ -223,8 +228,6 @@ def command(pid: int) -> bytes:
 
 
 def free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         number: int = probe.getsockname()[1]

@@ -125,6 +125,8 @@ class Ledger(sdk.Framework):
         for offer in offers:
             while len(self.live) < self.at_once and (number := self._take()) is not None:
                 task = self._task(number)
+                if not offer.fits(task):
+                    break
                 self._write("launch", task.id, offer.agent_id)
                 self._launched(task.id, offer.agent_id)
                 self._heard_mono_s[task.id] = time.monotonic()
@@ -173,6 +175,15 @@ class Ledger(sdk.Framework):
                 self._heard_mono_s[task] = time.monotonic()
             self.reconcile(silent)
 
+    def story(self) -> str:
+        """Where things stand, for a test that failed."""
+        lines = [f"{len(self.done)} of {self.wanted} jobs are done after {self.subscriptions} subscriptions"]
+        lines += [
+            f"{task} on {agent}: {len(self.told[task])} updates, {self.told[task][-2:]}"
+            for task, agent in self.live.items()
+        ]
+        return "\n".join(lines)
+
     def mistakes(self) -> list[str]:
         """Everything that is not as it must be once all jobs are done; empty is right."""
         wrong = []
@@ -196,7 +207,7 @@ class Ledger(sdk.Framework):
 
     def _wrong_end(self, task_id: str, told: list[tuple[sdk.State, str, str]]) -> list[str]:
         number = number_of(task_id)
-        state, _, sentence = next(entry for entry in told if entry[0].ended and entry[1])
+        state, _, sentence = next((entry for entry in told if entry[0].ended and entry[1]), told[-1])
         if is_killed(number):
             right = state is sdk.State.KILLED
         else:
@@ -212,7 +223,7 @@ def number_of(task_id: str) -> int:
 async def serve(ledger: Ledger, address: str, jobs: int) -> None:
     """Run a ledger until its jobs are done; then it leaves, and its books tell."""
     async with asyncio.TaskGroup() as group:
-        group.create_task(sdk.serve(ledger, sdk.Place(masters=(address,))))
+        group.create_task(sdk.serve(ledger, sdk.Place(masters=(f"http://{address}",))))
         await ledger.finish(jobs)
         ledger.leave()
 
