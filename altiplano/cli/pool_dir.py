@@ -27,9 +27,6 @@ TOKEN_BYTES = 18
 LOG_BYTES_MAX = 16 * 1024 * 1024
 """A log that is longer when the pool starts is put aside; the one put aside before goes."""
 
-SOCKET_PATH_BYTES_MAX = 60
-"""A work directory with a longer path leaves no room for the sockets below it (the kernel allows 107 bytes)."""
-
 
 class Running(Failure):
     """A pool runs in this directory already."""
@@ -48,11 +45,6 @@ class PoolDirectory:
 
     def prepare(self) -> None:
         """Make it, for its owner only.  Raises Failure with a sentence."""
-        if len(os.fsencode(self.path)) > SOCKET_PATH_BYTES_MAX:
-            raise Failure(
-                f"the path of the work directory {self.path} is longer than {SOCKET_PATH_BYTES_MAX} bytes, which "
-                "leaves no room for the sockets in it: choose a shorter one with --work-dir"
-            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.path.chmod(0o700)
