@@ -84,15 +84,8 @@ def test_the_installed_program_starts_a_pool_and_serves_its_page(pool: str, envi
     page = urllib.request.urlopen(request, timeout=10).read().decode()
     assert "<html" in page
     assert "altiplano" in page
-    run = [
-        str(environment / "bin" / "altiplano"),
-        "run",
-        "--work-dir",
-        str(tmp_path / "pool"),
-        "--",
-        "echo",
-        "from the wheel",
-    ]
-    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    run = [str(environment / "bin" / "altiplano"), "run", "--", "echo", "from the wheel"]
+    where = {**os.environ, "ALTIPLANO_WORK_DIR": str(tmp_path / "pool")}
+    done = subprocess.run(run, cwd=tmp_path, env=where, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "from the wheel" in done.stdout
