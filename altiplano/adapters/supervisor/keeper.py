@@ -22,8 +22,8 @@ from altiplano.kit import crash
 RESTARTS_QUICK_MAX = 8
 """So many restarts come at once; later ones wait, lest a broken supervisor eat a processor."""
 RESTART_WAIT_S = 0.5
-RESTART_WAIT_S_MAX = 60.0
-"""The pause doubles up to this."""
+RESTART_WAIT_S_MAX = 5.0
+"""The pause doubles up to this: starts of tasks wait for it, so it must not be long."""
 QUICK_S = 10.0
 """A supervisor that lived so long was not broken."""
 
