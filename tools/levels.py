@@ -63,7 +63,7 @@ LEVELS = (
     Level(name="contracts", what="twins and the real things", share_s=90, commands=[[*PYTEST, "tests/contracts"]]),
     Level(name="sim", what="seeds, faults, checkers", share_s=180, commands=[[*PYTEST, "-s", "tests/sim"]]),
     Level(
-        name="integration", what="real processes, kills", share_s=240, commands=[[*PYTEST, "-s", "tests/integration"]]
+        name="integration", what="real processes, kills", share_s=360, commands=[[*PYTEST, "-s", "tests/integration"]]
     ),
     Level(
         name="conformance",
