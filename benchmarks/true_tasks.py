@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from benchmarks import storm
 from benchmarks.measure import Measurement, log, median, pool, wall
 
-COUNT = 1_000
-PEER_COUNT = COUNT
-ROUNDS = 3
+COUNT = 5_000
+PEER_COUNT = 2_000
+ROUNDS = 2
 TRUE = shutil.which("true") or "/bin/true"
 
 
