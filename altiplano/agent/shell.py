@@ -315,7 +315,7 @@ class Agent:
     # -- what is done
 
     def _perform(self, effect: Effect) -> None:
-        self._act(effect)  # type: ignore[arg-type]
+        self._act(effect)  # type: ignore[arg-type]  # the engine hands over the effects of our own core only
 
     def _act(self, effect: AgentEffect) -> None:
         match effect:

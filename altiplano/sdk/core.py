@@ -500,7 +500,7 @@ class Scheduler:
         """A call, if there is a subscription to send it on."""
         if self.phase is not Phase.SUBSCRIBED:
             return []
-        call = scheduler.Call(type=kind, framework_id=self.info.id, **fields)  # type: ignore[arg-type]
+        call = scheduler.Call(type=kind, framework_id=self.info.id, **fields)  # type: ignore[arg-type]  # one payload by its name
         return [Send(master=self.master, stream_id=self._stream_id, call=call)]
 
     def _accept(self, call: calls.Accept, now: Instant) -> list[Act]:

@@ -80,6 +80,19 @@ class Pool:
         for process in self.processes.values():
             process.kill()
             process.wait()
+        for pid in self.left_over():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def left_over(self) -> list[int]:
+        """What an agent that had to be killed leaves: its supervisor, its keeper, and tasks of theirs."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                with contextlib.suppress(OSError):
+                    if f"{self.directory}/".encode() in (entry / "cmdline").read_bytes():
+                        found.append(int(entry.name))
+        return found
 
     def story(self) -> str:
         return "\n".join(f"{path.name}: {path.read_text()[-3000:]}" for path in self.directory.glob("*.out"))
