@@ -44,6 +44,8 @@ HERE = Path(__file__).resolve().parent
 STATIC = HERE / "static"
 STATIC_PATH = "/static/"
 LIVE_PATH = "/ui/live"
+ABSENT = "absent"
+"""The id of the panel that stands where a page could not be made."""
 HASH_CHARS = 10
 YEAR_S = 365 * 86400
 
@@ -276,6 +278,9 @@ class _Shown:
             "now": now,
             **context,
         }
+        if status == 200 and request.headers.get("hx-target") == ABSENT:
+            # What was not there is there now: a panel alone would not make the page, so it is loaded as a whole.
+            return Response(status_code=204, headers={"hx-refresh": "true", "vary": "HX-Request, HX-Target"})
         page = self._jinja.get_template(template)
         if block != "live" or request.headers.get("hx-request") == "true":
             # A page may have several panels: htmx names the one it is going to replace.

@@ -360,3 +360,22 @@ def test_an_address_that_leads_nowhere_says_so(site: str, viewer: Viewer) -> Non
     expect(viewer.page.locator(".blank")).to_contain_text("knows no task none")
     viewer.page.get_by_role("link", name="Overview").last.click()
     expect(viewer.page.get_by_role("heading", name="Overview", exact=True)).to_be_visible()
+
+
+def test_what_came_after_its_page_was_asked_for_is_shown_whole(site: str, viewer: Viewer, pool: Showcase) -> None:
+    viewer.expected.append("404")
+    framework_id = pool.framework_id(0)
+    viewer.page.goto(f"{site}/ui/tasks/{framework_id}/late")
+    expect(viewer.page.locator(".blank")).to_contain_text("knows no task late")
+    job = pool.start("late", task_id="late")
+    pool.tell(job, "master", "accepted an offer of node001", pool.now)
+    expect(viewer.page.locator("h1")).to_have_text("late")
+    expect(viewer.page.locator(".story .says")).to_have_text(["accepted an offer of node001"])
+
+
+def test_a_task_is_found_the_moment_it_has_come(site: str, page: Page, pool: Showcase) -> None:
+    for number in range(5):
+        page.goto(f"{site}/ui/tasks")
+        job = pool.start(f"young-{number}")
+        page.goto(f"{site}/ui/tasks/{job.framework_id}/{job.id}")
+        expect(page.locator("h1")).to_have_text(job.name)

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 
 from altiplano.engine import journal
 from altiplano.master.pages import views
-from altiplano.master.pages.snapshot import Snapshots
+from altiplano.master.pages.snapshot import Snapshot, Snapshots
 from altiplano.pagekit import api as apis
 from altiplano.pagekit import app, live, tables
 from altiplano.pagekit.api import quoted
@@ -142,10 +142,17 @@ class _Pages:
 
     async def pool(self) -> views.Pool:
         """The rows of the newest snapshot; made once for each."""
-        snapshot = await self._snapshots.get()
+        return self._rows(await self._snapshots.get())
+
+    def _rows(self, snapshot: Snapshot) -> views.Pool:
         if self._pool is None or self._pool[0] is not snapshot:
             self._pool = (snapshot, views.pool(snapshot))
         return self._pool[1]
+
+    async def _holding(self, held: Callable[[views.Pool], bool]) -> views.Pool:
+        """The pool that holds what a page is about; where that is too young for the newest snapshot, the next one."""
+        pool = await self.pool()
+        return pool if held(pool) else self._rows(await self._snapshots.newer(pool.seen))
 
     def _of(self, pool: views.Pool) -> app.Context:
         """What every page has; the mark is that of the state which is shown, for the master may rest just now."""
@@ -161,8 +168,8 @@ class _Pages:
         return {**self._of(pool), "table": table}
 
     async def agent(self, request: Request) -> app.Context:
-        pool = await self.pool()
         agent_id = request.path_params["agent_id"]
+        pool = await self._holding(lambda pool: agent_id in pool.by_agent)
         row = pool.by_agent.get(agent_id)
         if row is None:
             raise app.NotThere(f"no agent has the id {agent_id}: it may have been removed, see the list of agents")
@@ -178,8 +185,8 @@ class _Pages:
         return {**self._of(pool), "table": table}
 
     async def framework(self, request: Request) -> app.Context:
-        pool = await self.pool()
         framework_id = request.path_params["framework_id"]
+        pool = await self._holding(lambda pool: framework_id in pool.by_framework)
         row = pool.by_framework.get(framework_id)
         if row is None:
             raise app.NotThere(f"no framework has the id {framework_id}: the list of frameworks shows those there are")
@@ -196,7 +203,7 @@ class _Pages:
 
     async def _task(self, request: Request) -> views.TaskRow:
         framework_id, task_id = request.path_params["framework_id"], request.path_params["task_id"]
-        pool = await self.pool()
+        pool = await self._holding(lambda pool: (framework_id, task_id) in pool.by_task)
         row = pool.by_task.get((framework_id, task_id))
         if row is None:
             raise app.NotThere(

@@ -8,7 +8,7 @@ pages costs a master at most a tenth of its time, however large it is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from altiplano.pagekit import api as apis
@@ -57,10 +57,18 @@ class Snapshot:
 class Snapshots:
     """Gives the newest snapshot that may be had cheaply."""
 
-    def __init__(self, api: apis.Api, version: Callable[[], int], clock: Clock) -> None:
+    def __init__(
+        self,
+        api: apis.Api,
+        version: Callable[[], int],
+        clock: Clock,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._api = api
         self._version = version
         self._clock = clock
+        self._sleep = sleep
         self._last: Snapshot | None = None
         self._at = 0.0
         self._rest_until = 0.0
@@ -78,6 +86,16 @@ class Snapshots:
             self._last, self._at = fetched, after.mono_s
             self._rest_until = after.mono_s + max(REST_S_MIN, (after.mono_s - now) * REST_FACTOR)
             return fetched
+
+    async def newer(self, than: int) -> Snapshot:
+        """A snapshot of a later version than that, after the master's rest if need be; the newest if there is none.
+
+        For who did not find what they were sent to: a task may be younger than the snapshot, and a page
+        that says "not there" is not made anew by itself.
+        """
+        while self._version() != than and (rest_s := self._rest_until - self._clock.now().mono_s) > 0:
+            await self._sleep(rest_s)
+        return await self.get()
 
     def _is_good(self, last: Snapshot, now: float) -> bool:
         return last.version == self._version() or now < self._rest_until

@@ -52,7 +52,7 @@
     });
     source.addEventListener("changed", (event) => {
       latest = event.data;
-      const shown = document.getElementById("live");
+      const shown = document.querySelector("#live, #absent");
       if (!shown || shown.dataset.mark !== latest) refresh();
     });
     source.addEventListener("tick", refresh);
@@ -95,7 +95,7 @@
   window.addEventListener("pagehide", disconnect);
 
   document.addEventListener("htmx:afterSettle", (event) => {
-    const shown = document.getElementById("live");
+    const shown = document.querySelector("#live, #absent");
     if (event.target === shown && latest && shown.dataset.mark !== latest) {
       setTimeout(() => { if (shown.dataset.mark !== latest) htmx.trigger(shown, "refresh"); }, AGAIN_MS);
     }

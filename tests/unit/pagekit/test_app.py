@@ -116,6 +116,14 @@ async def test_what_is_not_there_is_told_in_a_sentence(asked: Asked) -> None:
     assert b"no such &lt;thing&gt;" in answer.body
 
 
+async def test_what_was_not_there_and_has_come_is_loaded_as_a_whole_page(asked: Asked) -> None:
+    assert b'id="absent"' in (await asked("GET", "/missing")).body
+    from_there = {"HX-Request": "true", "HX-Target": "absent"}
+    assert (await asked("GET", "/missing", from_there)).status == 404
+    answer = await asked("GET", "/", from_there)
+    assert (answer.status, answer.headers["hx-refresh"], answer.body) == (204, "true", b"")
+
+
 async def test_a_master_that_does_not_lead_sends_browsers_to_the_one_that_does(asked: Asked) -> None:
     answer = await asked("GET", "/moved")
     assert (answer.status, answer.headers["location"]) == (303, "http://leader:5050/")

@@ -69,3 +69,20 @@ async def test_nothing_is_shown_for_too_long() -> None:
     clock.advance(AGE_S_MAX)
     await snapshots.get()
     assert api.asked == 2
+
+
+async def test_who_did_not_find_something_waits_for_the_rest_to_end_if_there_is_anything_new() -> None:
+    clock, version = ManualClock(), 1
+    api = Counting(clock)
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock.advance(seconds)
+
+    snapshots = Snapshots(api, lambda: version, clock, sleep=sleep)
+    shown = await snapshots.get()
+    assert (await snapshots.newer(shown.version)) is shown, "nothing is newer, so nobody waits"
+    version = 2
+    assert (await snapshots.newer(shown.version)).version == 2
+    assert len(slept) == 1 and 0 < slept[0] <= REST_S_MIN + 1e-9
