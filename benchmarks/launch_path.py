@@ -183,7 +183,7 @@ def spec(folder: pathlib.Path, name: str, argv: tuple[str, ...], **more: object)
         "stderr": str(sandbox / "stderr"),
         **more,
     }
-    return launcher.LaunchSpec(**values)  # type: ignore[arg-type]
+    return launcher.LaunchSpec(**values)  # type: ignore[arg-type]  # each value by its field's name
 
 
 async def ended(user: client.SupervisorClient, names: set[str]) -> None:

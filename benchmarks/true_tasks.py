@@ -136,9 +136,9 @@ def run() -> Iterable[Measurement]:
         )
     value, spread = median(ours)
     common = {"unit": "tasks/s", "better": "higher", "spread": spread}
-    yield Measurement(name="true_tasks", value=value, goal=500, peer="HyperQueue", peer_value=median(hq)[0], **common)  # type: ignore[arg-type]
-    yield Measurement(name="true_tasks/dask", value=value, goal=500, peer="Dask", peer_value=median(dk)[0], **common)  # type: ignore[arg-type]
-    yield Measurement(name="true_tasks/bare", value=value, peer="bare loop", peer_value=median(loop)[0], **common)  # type: ignore[arg-type]
+    yield Measurement(name="true_tasks", value=value, goal=500, peer="HyperQueue", peer_value=median(hq)[0], **common)  # type: ignore[arg-type]  # machine and load
+    yield Measurement(name="true_tasks/dask", value=value, goal=500, peer="Dask", peer_value=median(dk)[0], **common)  # type: ignore[arg-type]  # machine and load
+    yield Measurement(name="true_tasks/bare", value=value, peer="bare loop", peer_value=median(loop)[0], **common)  # type: ignore[arg-type]  # machine and load
     yield Measurement(
         name="true_tasks/posix",
         value=median(posix)[0],

@@ -95,7 +95,7 @@ class _Database:
         self._lock = _take_lock(self._directory / f"{self._name}.lock", self.path)
         try:
             _check_version(self._directory / f"{self._name}.version", self.path)
-        except BaseException:
+        except BaseException:  # also when interrupted, nothing stays held
             self._unlock()
             raise
         opened = self._loop.create_future()
@@ -132,7 +132,7 @@ class _Database:
     def _run(self, opened: asyncio.Future[None]) -> None:
         try:
             connection = self._connect()
-        except Exception as error:
+        except Exception as error:  # whoever waits on the thread hears of every end
             self._unlock()
             self._call(_settle, opened, error)
             return
@@ -157,7 +157,7 @@ class _Database:
             connection.executescript(self._tables)
             _sync_directory(self._directory)
             _sync_directory(self._directory.parent)
-        except BaseException:
+        except BaseException:  # also when interrupted, nothing stays held
             connection.close()
             raise
         return connection
@@ -173,7 +173,7 @@ class _Database:
             crash.at("before_commit")
             connection.execute("COMMIT")
             crash.at("after_commit")
-        except Exception as error:
+        except Exception as error:  # whoever waits on the thread hears of every end
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
             if self._ends_at_failure:

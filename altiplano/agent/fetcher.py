@@ -408,7 +408,7 @@ async def _helper(
     try:
         async with asyncio.timeout(HELPER_S_MAX):
             _, words = await process.communicate()
-    except BaseException:
+    except BaseException:  # also when cancelled, the helper must not go on
         process.kill()
         await process.wait()
         raise

@@ -40,7 +40,7 @@ class Application:
             await self._route(scope, receive, send)
         except http.Refusal as refusal:
             await http.refuse(send, refusal)
-        except Exception:
+        except Exception:  # the outermost shell of a request: a bug costs it a 500
             log.exception("a request failed", action="request-failed", path=scope["path"])
             await http.respond_text(send, 500, "the agent failed to answer; its log says why")
 

@@ -111,7 +111,7 @@ def run(arguments: list[str] | None = None) -> int:
         # The reader of our output has left, as `head` does; flushing at exit would fail once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return failures.OK
-    except Exception as error:
+    except Exception as error:  # the outermost shell: nobody gets a traceback for an answer
         failure = failures.translated(error) or failures.unexpected(error)
         failure.show()
         return failure.code

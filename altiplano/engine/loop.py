@@ -184,7 +184,7 @@ class Engine(Generic[E]):
         self.recorder.record(self.core, event, now)
         try:
             decision = self.core.decide(event, now)
-        except Exception as error:
+        except Exception as error:  # a bug in `decide` has changed nothing and costs one event
             self.statistics.bugs += 1
             log.exception(
                 "deciding failed; the event is dropped",

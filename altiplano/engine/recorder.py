@@ -111,7 +111,7 @@ def play(
             count += 1
             try:
                 decision = core.decide(event, entry.at)
-            except Exception as error:
+            except Exception as error:  # a replay shows bugs as they were
                 yield core, event, error
                 continue
             apply_all(core, decision.facts)

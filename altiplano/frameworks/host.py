@@ -111,7 +111,7 @@ class Room:
                 self._hosted = importlib.import_module(self._module).hosted(self._context)
                 await self._hosted.run(self._opened)
                 self.failure = "it ended"
-            except Exception as error:
+            except Exception as error:  # the outermost shell of a framework
                 # One framework's bug must not cost the others; its own story is in the log.
                 self.failure = f"{type(error).__name__}: {error}"
                 log.exception("a framework failed", action="framework-failed", cause="host", framework=self.name)

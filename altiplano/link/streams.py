@@ -165,7 +165,7 @@ class Streams:
         except TimeoutError:
             self._leave(stream.number)
             raise StreamBroken(f"the other side did not answer within {HEAD_SECONDS_MAX:g} seconds") from None
-        except BaseException:
+        except BaseException:  # also when cancelled, the other side is told
             self._leave(stream.number)
             raise
         return Answer(head, stream.inward, lambda: self._leave(stream.number))
@@ -286,7 +286,7 @@ class Streams:
             await app(scope, receive, send)
         except StreamBroken:
             pass  # The asker has left, nobody is there to be told.
-        except Exception:
+        except Exception:  # the outermost shell of a request: a bug costs it its stream
             log.exception(
                 "a request through the link failed", action="stream-failed", path=opening.path, cause=opening.cause
             )

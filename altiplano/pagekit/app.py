@@ -205,13 +205,13 @@ class _Shown:
             return PlainTextResponse("forms are taken from this server's own pages only", 403)
         try:
             return RedirectResponse(_root(request) + await action.run(request), 303)
-        except Exception as error:
+        except Exception as error:  # the outermost shell of a form
             return self._failed(request, error)
 
     async def other(self, run: Callable[[Request], Awaitable[Response]], request: Request) -> Response:
         try:
             return await run(request)
-        except Exception as error:
+        except Exception as error:  # the outermost shell of a request
             status, _, sentence = self._explained(request, error)
             return JSONResponse({"error": sentence}, status)
 

@@ -183,7 +183,7 @@ class Connection:
                 if once or self._reading.headed:
                     raise
                 return await self._request(method, path, body, headers, timeout_s)
-        except BaseException:
+        except BaseException:  # also when cancelled: half an exchange cannot be reused
             self.close()
             raise
 
@@ -213,7 +213,7 @@ class Connection:
         except TimeoutError:
             self.close()
             raise ConnectionFailed(f"{self._authority} did not answer within {ANSWER_S_MAX:g} s") from None
-        except BaseException:
+        except BaseException:  # also when cancelled: half an exchange cannot be reused
             self.close()
             raise
         finally:
@@ -233,7 +233,7 @@ class Connection:
         except TimeoutError:
             self.close()
             raise ConnectionFailed(f"{self._authority} did not answer within {ANSWER_S_MAX:g} s") from None
-        except BaseException:
+        except BaseException:  # also when cancelled: half an exchange cannot be reused
             self.close()
             raise
         assert self._parser is not None

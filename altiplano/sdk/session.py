@@ -178,7 +178,7 @@ class Session:
     def _wake(self) -> None:
         try:
             self._do(self.core.wake(self._now(), self._fraction()))
-        except Exception as error:
+        except Exception as error:  # a timer's bug ends the session, as any other does
             assert self._group is not None
             self._group.create_task(_raise(error))
 

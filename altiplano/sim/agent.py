@@ -216,7 +216,7 @@ class AgentProcess(Process):
                 self.cluster.history.acknowledged(message.framework_id, message.task_id, message.uuid)
             assert not isinstance(message, StreamBytes), "nobody opens streams in a simulation"
             cause = getattr(message, "cause", "") or self._cause()
-            heard = events.Heard(cause=cause, seed=self._seed(), connection=connection, message=message)  # type: ignore[arg-type]
+            heard = events.Heard(cause=cause, seed=self._seed(), connection=connection, message=message)  # type: ignore[arg-type]  # the peer is a master
             self.post(heard)
         self._pump(connection)
 

@@ -65,7 +65,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if timeout is None:
             raise Deadlock("nothing is ready and no timer runs: what is awaited will never come")
         if timeout > 0:
-            scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
+            scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]  # typeshed hides it
             self._now_s = max(self._now_s, min(scheduled[0].when(), self._now_s + timeout))
             self._turns = 0
         elif self._turns > TURNS_PER_INSTANT_MAX:
@@ -87,7 +87,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             raise NotSimulated("a thread called into the simulation: threads have no place on a virtual clock")
         return self.call_soon(callback, *args, context=context)
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> NoReturn:  # type: ignore[override]
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> NoReturn:  # type: ignore[override]  # it never returns
         # `asyncio.to_thread` wraps what it was given: context first, then the function.
         wanted = func.args[0] if isinstance(func, functools.partial) and func.args else func
         name = getattr(wanted, "__qualname__", repr(wanted))

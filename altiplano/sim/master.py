@@ -104,7 +104,7 @@ class MasterProcess(Process):
             return
         for message in arrivals:
             cause = getattr(message, "cause", "") or self._name("heard")
-            self.post(events.AgentSays(cause=cause, link=link, peer=end.peer.host, message=message))  # type: ignore[arg-type]
+            self.post(events.AgentSays(cause=cause, link=link, peer=end.peer.host, message=message))  # type: ignore[arg-type]  # the peer is an agent
         self._pump(link)
 
     def _pump(self, link: str) -> None:

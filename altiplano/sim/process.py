@@ -162,7 +162,7 @@ class Process:
         with contextlib.suppress(asyncio.CancelledError):
             try:
                 await work
-            except Exception as error:
+            except Exception as error:  # whatever breaks a process is what we look for
                 if self.alive:
                     violation = Violation(f"processes do not break: {self.name}: {error!r}")
                     violation.__cause__ = error

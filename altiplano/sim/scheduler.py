@@ -93,7 +93,7 @@ class SchedulerProcess:
             await work
         except asyncio.CancelledError:
             return
-        except Exception as error:
+        except Exception as error:  # whatever breaks a process is what we look for
             if self.alive:
                 violation = Violation(f"processes do not break: {self.name}: {error!r}")
                 violation.__cause__ = error

@@ -151,7 +151,7 @@ class WireLife:
                 self.pool.history.line(f"{self.name} stops: {end}")
         except asyncio.CancelledError:
             return  # The run is over, or the process is.
-        except BaseException as error:
+        except BaseException as error:  # SystemExit too is an end that no process may have
             if self.alive:
                 violation = Violation(f"processes do not break: {self.name}: {error!r}")
                 violation.__cause__ = error

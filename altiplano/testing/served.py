@@ -52,7 +52,7 @@ class Served:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._serve())
-        except BaseException as error:
+        except BaseException as error:  # the thread's end is its starter's end
             if not self._ready.done():
                 self._ready.set_exception(error)
             raise

@@ -154,7 +154,7 @@ class _Reader:
 
 @cache
 def _names(enum: type) -> Mapping[str, Any]:
-    return {member.value: member for member in enum}  # type: ignore[attr-defined]
+    return {member.value: member for member in enum}  # type: ignore[attr-defined]  # all of ours have values
 
 
 def _text(raw: Any, path: str) -> str:

@@ -224,7 +224,7 @@ class _Encoder(_Writer):
             case Kind.BOOL:
                 self.line(depth, f"out.append({tag + varint(1)!r} if v else {tag + varint(0)!r})")
             case Kind.ENUM:
-                short = all(0 <= member.number < _SHORT for member in field.type)  # type: ignore[attr-defined]
+                short = all(0 <= member.number < _SHORT for member in field.type)  # type: ignore[attr-defined]  # of an ENUM it is our enum
                 self.line(depth, f"out += ({tag!r}, {'VARINTS[v.number]' if short else 'signed(v.number, 32)'})")
             case Kind.INT32 | Kind.INT64:
                 bits = 32 if field.kind is Kind.INT32 else 64
@@ -383,7 +383,7 @@ class _Decoder(_Writer):
                 return "n != 0"
             case Kind.ENUM:
                 self._varint("n &= 0xFFFFFFFF")
-                numbers = {member.number: member for member in field.type}  # type: ignore[attr-defined]
+                numbers = {member.number: member for member in field.type}  # type: ignore[attr-defined]  # of an ENUM it is our enum
                 self.names[f"ENUM{field.number}"] = numbers.get
                 return f"ENUM{field.number}(n)"
             case Kind.UINT32:

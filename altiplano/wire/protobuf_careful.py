@@ -141,7 +141,7 @@ def _value(one: Field, raw: int | bytes, path: str) -> Any:
             return raw != 0
         case Kind.ENUM:
             number = _signed(raw & UINT32_MAX, 32)
-            return next((member for member in one.type if member.number == number), None)  # type: ignore[attr-defined]
+            return next((member for member in one.type if member.number == number), None)  # type: ignore[attr-defined]  # our enum
         case Kind.INT32:
             return _signed(raw & UINT32_MAX, 32)
         case Kind.INT64:

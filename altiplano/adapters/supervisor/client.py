@@ -54,7 +54,7 @@ async def connect(
     client = SupervisorClient(work_dir, agent_key, environment or {})
     try:
         await client.open()
-    except BaseException:
+    except BaseException:  # also when cancelled, nothing stays open
         await client.close()
         raise
     return client
@@ -187,7 +187,7 @@ class SupervisorClient:
                 await self._serve(await self._reach())
         except launcher.LauncherError as failure:
             self._fail(failure)
-        except BaseException:
+        except BaseException:  # who waits for an answer hears of every end
             self._fail(launcher.LauncherClosed("The connection to the supervisor has ended; connect again."))
             raise
 

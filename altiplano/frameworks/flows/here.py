@@ -54,7 +54,7 @@ class Local:
                 stderr=self._output,
                 start_new_session=True,
             )
-        except BaseException:
+        except BaseException:  # also when interrupted, nothing stays open
             self._let_go()
             raise
         finally:

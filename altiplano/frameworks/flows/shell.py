@@ -162,7 +162,7 @@ class FlowRun:
         """
         try:
             await self._engine.recover()
-        except BaseException:
+        except BaseException:  # also when cancelled, the log is let go
             await self._log.close()
             raise
         try:
