@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from altiplano.master.state import Agent, Executor, Framework, MasterState, Offer, Presence, Task
 from altiplano.model.resources import EMPTY, Resources
 
@@ -50,8 +52,12 @@ def _check_agent(state: MasterState, agent: Agent) -> None:
 
 
 def _check_framework(state: MasterState, framework: Framework) -> None:
-    used = _sum([task.resources for task in framework.tasks.values() if task.holds])
-    used = used + _sum([executor.resources for executor in framework.executors.values()])
+    used: Counter[str] = Counter()
+    for task in framework.tasks.values():
+        if task.holds:
+            used.update(task.resources.scalars)
+    for executor in framework.executors.values():
+        used.update(executor.resources.scalars)
     assert used == framework.used, f"{framework.id} has {framework.used} in use, its tasks {used}"
     assert (framework.stream is not None) is framework.connected
     for task in framework.tasks.values():

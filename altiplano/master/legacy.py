@@ -143,7 +143,7 @@ def framework_head(then: FrameworkThen) -> Shown:
     shown: Shown = {
         "id": one.id,
         "name": one.name,
-        "used_resources": amounts(one.used),
+        "used_resources": amounts(view.used(one)),
         "offered_resources": amounts(offered),
         "capabilities": sorted(each.value for each in one.capabilities),
         "hostname": info.hostname or "" if info else "",
@@ -156,7 +156,7 @@ def framework_head(then: FrameworkThen) -> Shown:
         "checkpoint": one.checkpoint,
         "registered_time": one.registered_s,
         "unregistered_time": one.unregistered_s or 0.0,
-        "resources": amounts(one.used + offered),
+        "resources": amounts(view.used(one) + offered),
     }
     if one.multi_role:
         shown["roles"] = list(one.roles)

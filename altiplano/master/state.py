@@ -7,6 +7,7 @@ Records here are changed by `core.Core.apply` only, through the functions of `fr
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Mapping
 from enum import Enum
 from heapq import heappop, heappush
 
@@ -144,7 +145,8 @@ class Framework(msgspec.Struct, kw_only=True):
     unreachable: OrderedDict[str, Task] = msgspec.field(default_factory=OrderedDict)
     executors: dict[tuple[str, str], Executor] = msgspec.field(default_factory=dict)
     offers: dict[str, Offer] = msgspec.field(default_factory=dict)
-    used: Resources = EMPTY
+    used: Mapping[str, int] = msgspec.field(default_factory=dict)
+    """Amounts by name.  Ports and volumes of different machines have the same names and do not add up."""
 
     @property
     def connected(self) -> bool:

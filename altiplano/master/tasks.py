@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 from altiplano.link import messages as link_messages
 from altiplano.master import facts, infos, offers, reconcile
@@ -15,6 +16,7 @@ from altiplano.master.state import (
     MasterState,
     Task,
 )
+from altiplano.model.resources import Resources
 from altiplano.model.tasks import STEPS, State
 from altiplano.wire.messages import master, mesos, scheduler
 
@@ -351,7 +353,7 @@ def _keep_completed(state: MasterState, framework: Framework, task: Task) -> Non
 
 def _hold(state: MasterState, framework: Framework, agent: Agent, holder: Task | Executor) -> None:
     agent.used = agent.used + holder.resources
-    framework.used = framework.used + holder.resources
+    framework.used = _changed(framework.used, holder.resources, 1)
     state.allocator.allocate(agent.id, framework.id, holder.role, holder.resources)
 
 
@@ -370,5 +372,15 @@ def _drop_executor(state: MasterState, framework: Framework, executor: Executor)
 def _unhold(state: MasterState, framework: Framework, holder: Task | Executor) -> None:
     agent = state.agents[holder.agent_id]
     agent.used = agent.used - holder.resources
-    framework.used = framework.used - holder.resources
+    framework.used = _changed(framework.used, holder.resources, -1)
     state.allocator.recover(agent.id, framework.id, holder.role, holder.resources)
+
+
+def _changed(used: Mapping[str, int], held: Resources, sign: int) -> Mapping[str, int]:
+    """What a framework uses, as a new mapping: whoever was shown the old one keeps it."""
+    amounts = dict(used)
+    for name, amount in held.scalars.items():
+        amounts[name] = amounts.get(name, 0) + sign * amount
+        if not amounts[name]:
+            del amounts[name]
+    return amounts

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 from altiplano.master import infos
 from altiplano.master.snapshot import FrameworkThen
 from altiplano.master.state import Agent, Framework, MasterState, Presence, Task
-from altiplano.model.resources import EMPTY, Resources
+from altiplano.model.resources import Kind, Resources
 from altiplano.model.tasks import State
 from altiplano.wire import json, translate
 from altiplano.wire.messages import master, mesos
@@ -100,14 +103,27 @@ def framework_row(then: FrameworkThen) -> master.ResponseGetFrameworksFramework:
         reregistered_time=infos.time_of(framework.reregistered_s),
         unregistered_time=infos.time_of(framework.unregistered_s),
         offers=tuple(offer.message for offer in then.offers),
-        allocated_resources=resources(framework.used),
+        allocated_resources=resources(used(framework)),
         offered_resources=resources(offered(then)),
         offer_constraints=framework.constraints,
     )
 
 
+def used(framework: Framework) -> Resources:
+    """What a framework uses on all machines: amounts only, since a port means nothing without its machine."""
+    return _amounts(framework.used)
+
+
 def offered(then: FrameworkThen) -> Resources:
-    return sum((offer.resources for offer in then.offers), EMPTY)
+    """What a framework is offered on all machines: amounts only."""
+    total: Counter[str] = Counter()
+    for offer in then.offers:
+        total.update(offer.resources.scalars)
+    return _amounts(total)
+
+
+def _amounts(amounts: Mapping[str, int]) -> Resources:
+    return Resources((Kind(name=name), amount) for name, amount in amounts.items())
 
 
 def known_frameworks(state: MasterState) -> list[Framework]:

@@ -362,7 +362,7 @@ def _sum(kind: Kind, a: Amount, b: Amount) -> Amount:
         case int(), int():
             return a + b
         case tuple(), tuple():
-            return values.ranges((*a, *b))
+            return values.ranges_with(a, b)
         case frozenset(), frozenset():
             return a | b
         case Copies(), Copies() if a.size == b.size:

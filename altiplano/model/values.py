@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import TypeAlias
 
 Milli: TypeAlias = int
@@ -19,6 +21,12 @@ Value: TypeAlias = Milli | Ranges | frozenset[str]
 # The largest number whose thousandths a double still tells apart.
 NUMBER_MAX = 2**53 // 1000
 RANGE_END_MAX = 2**64 - 1
+
+FEW = 8
+"""Ranges are looked up one by one where there are so many times fewer of them than of those they go into."""
+
+_begin = itemgetter(0)
+_end = itemgetter(1)
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _RANGE = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
@@ -64,12 +72,43 @@ def ranges(parts: Iterable[tuple[int, int]]) -> Ranges:
     return tuple(merged)
 
 
+def ranges_with(whole: Ranges, added: Ranges) -> Ranges:
+    """The numbers of both.
+
+    >>> ranges_with(((1, 2), (8, 9)), ((3, 3), (12, 12)))
+    ((1, 3), (8, 9), (12, 12))
+    """
+    if len(added) * FEW > len(whole):
+        return ranges((*whole, *added))
+    # A task's few ports go into the many of a machine: looking for their places beats sorting all of them.
+    for begin, end in added:
+        first = bisect_left(whole, begin - 1, key=_end)
+        last = bisect_right(whole, end + 1, key=_begin)
+        if first < last:
+            begin, end = min(begin, whole[first][0]), max(end, whole[last - 1][1])
+        whole = (*whole[:first], (begin, end), *whole[last:])
+    return whole
+
+
 def ranges_without(whole: Ranges, taken: Ranges) -> Ranges:
     """What is left of `whole` when `taken` is gone.
 
     >>> ranges_without(((1, 9),), ((3, 4), (9, 12)))
     ((1, 2), (5, 8))
     """
+    if len(taken) * FEW > len(whole):
+        return _ranges_without(whole, taken)
+    for begin, end in taken:
+        first = bisect_left(whole, begin, key=_end)
+        last = bisect_right(whole, end, key=_begin)
+        if first < last:
+            before, after = (whole[first][0], begin - 1), (end + 1, whole[last - 1][1])
+            left = tuple(one for one in (before, after) if one[0] <= one[1])
+            whole = (*whole[:first], *left, *whole[last:])
+    return whole
+
+
+def _ranges_without(whole: Ranges, taken: Ranges) -> Ranges:
     left: list[tuple[int, int]] = []
     rest = iter(taken)
     hole = next(rest, None)
@@ -91,7 +130,11 @@ def ranges_without(whole: Ranges, taken: Ranges) -> Ranges:
 
 def ranges_contain(whole: Ranges, part: Ranges) -> bool:
     """Whether all numbers of `part` are in `whole`."""
-    return not ranges_without(part, whole)
+    for begin, end in part:
+        place = bisect_right(whole, begin, key=_begin) - 1
+        if place < 0 or whole[place][1] < end:
+            return False
+    return True
 
 
 def parse(text: str) -> Value | str:

@@ -309,3 +309,18 @@ def test_the_memory_of_completed_tasks_is_bounded():
     for task in tasks:
         framework.acknowledge(agent.update(framework.id, task.task_id.value, "TASK_FINISHED"))
     assert list(pool.state.frameworks[framework.id].completed) == [task.task_id.value for task in tasks[1:]]
+
+
+def test_tasks_of_one_framework_may_use_the_same_port_on_two_machines():
+    pool = Pool()
+    agents = [pool.agent(), pool.agent()]
+    framework = pool.framework()
+    pool.run()
+    for offer in framework.offers():
+        framework.launch(offer, framework.task(offer, "cpus:1;mem:128;ports:[31000-31000]"))
+    assert pool.state.frameworks[framework.id].used == {"cpus": 2000, "mem": 256_000}
+    for agent in agents:
+        agent.obey()
+        ((framework_id, task_id),) = agent.tasks
+        framework.acknowledge(agent.update(framework_id, task_id, "TASK_FINISHED"))
+    assert pool.state.frameworks[framework.id].used == {}

@@ -4,8 +4,12 @@ import math
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from altiplano.model import values
+
+NUMBERS = st.sets(st.integers(0, 40))
 
 
 @pytest.mark.parametrize(
@@ -25,6 +29,19 @@ def test_thousandths_survive_the_way_through_a_double() -> None:
     for amount in (1, 7, 7700, 123_456_789, 10**12 + 1):
         assert values.milli(amount / 1000) == amount
         assert values.milli(float(values.number_text(amount))) == amount
+
+
+@given(whole=NUMBERS, few=st.sets(st.integers(0, 40), max_size=3), many=NUMBERS)
+def test_ranges_are_sets_of_numbers(whole: set[int], few: set[int], many: set[int]) -> None:
+    for other in (few, many):
+        a, b = _ranges(whole), _ranges(other)
+        assert values.ranges_with(a, b) == _ranges(whole | other)
+        assert values.ranges_without(a, b) == _ranges(whole - other)
+        assert values.ranges_contain(a, b) is (other <= whole)
+
+
+def _ranges(numbers: set[int]) -> values.Ranges:
+    return values.ranges((number, number) for number in numbers)
 
 
 def test_ranges_that_touch_become_one() -> None:
