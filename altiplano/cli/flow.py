@@ -144,6 +144,35 @@ async def _follow(plan: Plan, progress: Progress) -> Finish:
         progress.stop()
 
 
+@flow.command("list", epilog="Example: altiplano flow list --json")
+@pool_options
+@json_option
+def list_flows(master: str | None, token_file: str | None, as_json: bool) -> None:
+    """Flows of a pool of `altiplano up`: those that run and the latest that have ended."""
+    from altiplano.cli import flow_list, listing, output
+
+    heads = flow_list.heads(place(master, token_file))
+    if as_json:
+        output.print_json([flow_list.record(head) for head in heads])
+        return
+    output.print_table(
+        ("RUN", "FLOW", "STATE", "DONE", "STARTED", "TOOK", "DIRECTORY"),
+        (
+            (
+                head.id,
+                head.title,
+                head.word,
+                f"{head.done}/{head.total}",
+                listing.age(head.started_s),
+                flow_list.took(head),
+                head.directory,
+            )
+            for head in heads
+        ),
+        "no flow has run in this pool; run one with 'altiplano flow run FILE'",
+    )
+
+
 @flow.command(epilog="Example: altiplano flow status Makeflow")
 @file_argument
 @shared_option

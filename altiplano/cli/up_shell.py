@@ -57,7 +57,8 @@ class Plan:
             common += ["--token-file", str(self.directory.token_path)]
         match name:
             case "master":
-                return ["master", *common, "--work-dir", str(path / "master")]
+                beside = ["--frameworks-port", str(self.port + OFFSETS["host"])]
+                return ["master", *common, *beside, "--work-dir", str(path / "master")]
             case "agent":
                 given = [
                     ("--resources", self.resources),

@@ -24,7 +24,7 @@ from altiplano.kit.backoff import BackOff
 from altiplano.sdk import credentials, masters
 from altiplano.sdk.credentials import Place
 
-FRAMEWORKS: Mapping[str, str] = {}
+FRAMEWORKS: Mapping[str, str] = {"flows": "altiplano.frameworks.flows.hosted"}
 """Paths and the modules behind them."""
 
 RESTART = BackOff(base_s=1.0, cap_s=60.0)

@@ -177,7 +177,13 @@ class Server:
         shell = Shell(config, registry=registry, clock=self._clock, ids=self._ids, check=self.settings.check)
         shell.recordings = str(directory / "recordings")
         router = Router(shell, self.settings, jsonp=token is None)
-        shown = pages.build(api=InProcess(router), version=lambda: shell.engine.statistics.facts, clock=self._clock)
+        beside = self.settings.frameworks_port
+        shown = pages.build(
+            api=InProcess(router),
+            version=lambda: shell.engine.statistics.facts,
+            clock=self._clock,
+            more=() if beside is None else ((f":{beside}/flows/", "Flows"),),
+        )
         router.mount(shown.app)
         app: http.App = router
         if token is not None or hosts is not None:

@@ -68,6 +68,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hosts: Annotated[
         str | None, Help(description="Names that requests may call this master by, with commas between; default: any.")
     ] = None
+    frameworks_port: Annotated[
+        int | None, Help(description="Port of the host of frameworks beside this master: its pages are in the menu.")
+    ] = None
     check: Annotated[
         bool, Help(description="Assert all invariants after every event: slow, for the hunt after a bug.")
     ] = False

@@ -33,6 +33,7 @@ from starlette.responses import (
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from altiplano.engine.http import host_of
 from altiplano.pagekit import format as formats
 from altiplano.pagekit.api import Refused, Unanswered, quoted
 from altiplano.pagekit.live import Pulse, TooManyViewers
@@ -95,7 +96,10 @@ class Action:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """All that makes an application; `nav` is the menu, as (address, title)."""
+    """All that makes an application; `nav` is the menu, as (address, title).
+
+    An address is a path of ours, a port of the same host with a path (`:5052/flows/`), or whole.
+    """
 
     title: str
     clock: Clock
@@ -274,6 +278,7 @@ class _Shown:
             "here": here,
             "self_path": root + quote(here, safe="/~"),
             "self_url": url,
+            "nav": [(href, address(request, href), title) for href, title in self._site.nav],
             "static": lambda name: root + self._assets.url(name),
             "now": now,
             **context,
@@ -296,6 +301,18 @@ def _root(request: Request) -> str:
     """What stands before our own paths when the application is mounted below another."""
     root: str = request.scope.get("root_path", "")
     return root.rstrip("/")
+
+
+def address(request: Request, href: str) -> str:
+    """Where an entry of the menu leads.
+
+    Another port is reached by the name by which the viewer reached us, which need not be the one we know.
+    """
+    if href.startswith("/"):
+        return _root(request) + href
+    if href.startswith(":"):
+        return f"{request.url.scheme}://{host_of(request.headers.get('host', 'localhost'))}{href}"
+    return href
 
 
 def _here(path: str, root: str) -> str:

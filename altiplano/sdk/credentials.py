@@ -46,6 +46,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     masters: tuple[str, ...]
     authorization: str | None = None
     found_in: str = ""
+    frameworks: str = ""
+    """The host of frameworks beside that master, as base URL; empty if none is known."""
 
     def __post_init__(self) -> None:
         # Without a scheme `host:port` would be read as a path, and nobody answers there.
@@ -91,7 +93,13 @@ def find(
     named = master or env.get("ALTIPLANO_MASTER")
     chosen = masters.parse(named or (up.master if up is not None else MASTER_DEFAULT))
     found = "given" if master else "ALTIPLANO_MASTER" if named else str(directory / UP_FILE) if up else "default"
-    return Place(masters=chosen, authorization=_authorization(chosen, token, env, directory, up), found_in=found)
+    beside = up.frameworks if up is not None and masters.parse(up.master) == chosen else ""
+    return Place(
+        masters=chosen,
+        authorization=_authorization(chosen, token, env, directory, up),
+        found_in=found,
+        frameworks=f"http://{beside}" if beside else "",
+    )
 
 
 def read_up(directory: Path) -> UpRecord | None:

@@ -25,7 +25,7 @@ from altiplano.engine.core import Effect, Note, Wake
 from altiplano.engine.journal import Journal
 from altiplano.engine.loop import Engine
 from altiplano.engine.records import FactCodec
-from altiplano.frameworks.flows import api, effects, events, facts, launching, opening, transactions
+from altiplano.frameworks.flows import api, effects, events, facts, launching, opening, registration, transactions
 from altiplano.frameworks.flows.contents import Content, ContentError
 from altiplano.frameworks.flows.core import DECLINE_S, FlowCore, Options
 from altiplano.frameworks.flows.datapath import DataPath
@@ -149,6 +149,9 @@ class FlowRun:
         self._group: asyncio.TaskGroup | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._speaking: asyncio.Task[None] | None = None
+        self._registrar: registration.Registrar | None = None
+        self._registered = 0
+        """Rules that the host of frameworks was told of."""
 
     @property
     def state(self) -> FlowState:
@@ -275,6 +278,8 @@ class FlowRun:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TAIL_S_MAX):
                 await self._engine.settle()
+        if self._registrar is not None and self._interrupts < 2:
+            await self._registrar.last_look()
         await self._leave()
         for task in tuple(self._background):
             task.cancel()
@@ -413,14 +418,44 @@ class FlowRun:
             id=mesos.FrameworkID(value=framework_id) if framework_id else None,
             failover_timeout=FAILOVER_S,
             checkpoint=True,
-            webui_url=f"{self._url}/",
+            webui_url=self._page_url,
             capabilities=tuple(mesos.FrameworkInfoCapability(type=kind) for kind in kinds),
             roles=(self._plan.role,),
         )
 
+    # The host of frameworks, which keeps the page of this flow.
+
+    @property
+    def _page_url(self) -> str:
+        """The page that stays when this process has ended, where somebody keeps one."""
+        frameworks = self._plan.place.frameworks
+        return f"{frameworks}/flows/ui/flows/{self.state.run_id}" if frameworks else f"{self._url}/"
+
+    def _register(self) -> None:
+        """Tell the host which rules there are; again when a nested workflow has brought more."""
+        if not self._plan.place.frameworks or self._registered == len(self.state.nodes):
+            return
+        self._registered = len(self.state.nodes)
+        if self._registrar is None:
+            self._registrar = registration.Registrar(self._plan.place, self._told_of)
+            self._spawn(self._registrar.run(self._watcher.told))
+        self._registrar.changed()
+
+    def _told_of(self) -> tuple[registration.Head, list[Node]]:
+        head = registration.Head(
+            run_id=self.state.run_id,
+            file=self._plan.file,
+            directory=str(self._plan.root),
+            log=str(self._log.path),
+            url=f"{self._url}/",
+        )
+        return head, list(self.state.nodes.values())
+
     # Effects.
 
     def _perform(self, effect: Effect) -> None:
+        # The first effect of all follows from the facts that gave the run its id.
+        self._register()
         match effect:
             case effects.Launch():
                 self._launch(effect)

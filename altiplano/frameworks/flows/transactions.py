@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,6 +24,9 @@ DAMAGED_SUFFIX = ".damaged"
 FORM = b"altiplano-flow-log 1"
 BATCH_BYTES_MAX = 8 * 1024 * 1024
 """Written between two disk flushes at most."""
+
+LOOKS_MAX, LOOK_AGAIN_S = 5, 0.01
+"""Who asks whether a run goes on takes the lock for a moment, and must not keep another run from beginning."""
 
 _Transaction = tuple[int, bytes]
 """The position of its last record, and its line."""
@@ -65,7 +69,7 @@ def log_path(workflow_file: str) -> Path:
 def read_records(path: Path) -> list[bytes]:
     """The records of a log that may be in use by its run; what is torn at its end is left out."""
     content = path.read_bytes()
-    return [record for _, records in _transactions(content, _body_at(content, path)) for record in records]
+    return [record for _, records in transactions_in(content, body_at(content, path)) for record in records]
 
 
 class FlowLog:
@@ -150,10 +154,10 @@ class FlowLog:
             os.fsync(self._fd)
             _sync_directory(self.path)
             return [], 0
-        at = _body_at(content, self.path)
+        at = body_at(content, self.path)
         base = int(content[:at].rsplit(b" ", 1)[1])
         records: list[bytes] = []
-        for end, some in _transactions(content, at):
+        for end, some in transactions_in(content, at):
             at = end
             records.extend(some)
         if at < len(content):
@@ -218,9 +222,9 @@ class FlowLog:
     def _rewrite(self, snapshot: bytes, upto: int) -> None:
         """Put a snapshot in place of all records up to `upto`.  Positions go on."""
         content = self.path.read_bytes()
-        at = _body_at(content, self.path)
+        at = body_at(content, self.path)
         position = int(content[:at].rsplit(b" ", 1)[1])
-        for end, records in _transactions(content, at):
+        for end, records in transactions_in(content, at):
             if position >= upto:
                 break
             position, at = position + len(records), end
@@ -238,6 +242,7 @@ class FlowLog:
 
 def _open_locked(path: Path) -> int:
     """Open the log for this process alone."""
+    looks = 0
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -247,6 +252,10 @@ def _open_locked(path: Path) -> int:
                 return fd
         except BlockingIOError as error:
             os.close(fd)
+            looks += 1
+            if looks < LOOKS_MAX:
+                time.sleep(LOOK_AGAIN_S)
+                continue
             pid = holder(path)
             who = f" (process {pid})" if pid else ""
             raise LogInUse(
@@ -257,7 +266,7 @@ def _open_locked(path: Path) -> int:
         os.close(fd)
 
 
-def _body_at(content: bytes, path: Path) -> int:
+def body_at(content: bytes, path: Path) -> int:
     """Where the first transaction begins."""
     head, line_end, _ = content.partition(b"\n")
     form, _, base = head.rpartition(b" ")
@@ -266,7 +275,7 @@ def _body_at(content: bytes, path: Path) -> int:
     return len(head) + 1
 
 
-def _transactions(content: bytes, at: int) -> Iterator[tuple[int, list[bytes]]]:
+def transactions_in(content: bytes, at: int) -> Iterator[tuple[int, list[bytes]]]:
     """Where each transaction ends and its records, up to the first line that is not as it was written."""
     while at < len(content):
         end = content.find(b"\n", at)

@@ -96,8 +96,15 @@ class Pages:
     """What was measured: per cent of `cpus` and `mem` in use, number of running `tasks`."""
 
 
-def build(*, api: apis.Api, version: Callable[[], int], clock: Clock, title: str = "altiplano") -> Pages:
-    """The pages; see the package for what is expected of `api` and `version`."""
+def build(
+    *,
+    api: apis.Api,
+    version: Callable[[], int],
+    clock: Clock,
+    title: str = "altiplano",
+    more: Sequence[tuple[str, str]] = (),
+) -> Pages:
+    """The pages; see the package for what is expected of `api` and `version`.  `more` comes last in the menu."""
     pulse = live.Pulse(version)
     pages = _Pages(api, version, clock, pulse)
     task_path = "/ui/tasks/{framework_id}/{task_id}"
@@ -106,7 +113,7 @@ def build(*, api: apis.Api, version: Callable[[], int], clock: Clock, title: str
         clock=clock,
         pulse=pulse,
         templates=(TEMPLATES,),
-        nav=NAV,
+        nav=(*NAV, *more),
         pages=(
             app.Page(path="/", template="overview.html", build=pages.overview),
             app.Page(path="/ui/agents", template="agents.html", build=pages.agents),

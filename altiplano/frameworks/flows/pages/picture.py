@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from altiplano.frameworks.flows import view
+from altiplano.frameworks.flows.draft import EXIT_INTERRUPTED
 from altiplano.frameworks.flows.progress import RuleState
 from altiplano.frameworks.flows.state import FlowState
 
@@ -77,43 +78,72 @@ class RulePicture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlowPicture:
-    """One flow, now."""
+class FlowHead:
+    """A flow without its rules: a line of the list."""
 
     id: str
     title: str
-    rules: tuple[RulePicture, ...]
+    directory: str = ""
+    """Where its files are."""
     framework_id: str = ""
     exit_code: int | None = None
     """None while it goes on."""
+    alive: bool = True
+    """Whether a process has it."""
+    own_url: str = ""
+    """The page of that process, which tells more than its log: why rules wait."""
     started_s: float | None = None
     ended_s: float | None = None
-    counts: tuple[tuple[str, int], ...] = field(init=False)
+    counts: tuple[tuple[str, int], ...] = ()
     """How many rules are in each group, groups in their usual order."""
+
+    @property
+    def done(self) -> int:
+        return dict(self.counts).get("finished", 0)
+
+    @property
+    def total(self) -> int:
+        return sum(number for _, number in self.counts)
+
+    @property
+    def goes_on(self) -> bool:
+        return self.exit_code is None and self.alive
+
+    @property
+    def group(self) -> str:
+        if self.exit_code is None:
+            if not self.alive:
+                return "killed"
+            return "failed" if dict(self.counts).get("failed") else "running"
+        return {0: "finished", EXIT_INTERRUPTED: "killed"}.get(self.exit_code, "failed")
+
+    @property
+    def word(self) -> str:
+        """Its state in a word or two."""
+        if self.exit_code is None:
+            if not self.alive:
+                return "broken off"
+            return "running, with failures" if dict(self.counts).get("failed") else "running"
+        return {0: "done", EXIT_INTERRUPTED: "interrupted"}.get(self.exit_code, "failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowPicture(FlowHead):
+    """One flow, now."""
+
+    rules: tuple[RulePicture, ...]
+    counts: tuple[tuple[str, int], ...] = field(init=False)
 
     def __post_init__(self) -> None:
         found = Counter(rule.group for rule in self.rules)
         object.__setattr__(self, "counts", tuple((group, found[group]) for group in GROUP_ORDER))
 
     @property
-    def done(self) -> int:
-        return dict(self.counts)["finished"]
-
-    @property
-    def group(self) -> str:
-        if self.exit_code is None:
-            return "failed" if dict(self.counts)["failed"] else "running"
-        return "finished" if self.exit_code == 0 else "failed"
-
-    @property
-    def word(self) -> str:
-        """Its state in a word or two."""
-        if self.exit_code is None:
-            return "running, with failures" if dict(self.counts)["failed"] else "running"
-        return "done" if self.exit_code == 0 else "failed"
+    def head(self) -> FlowHead:
+        return FlowHead(**{one.name: getattr(self, one.name) for one in fields(FlowHead)})
 
 
-def of_state(state: FlowState) -> FlowPicture:
+def of_state(state: FlowState, *, directory: str = "", own_url: str = "", alive: bool = True) -> FlowPicture:
     """What the core of a flow knows, as values."""
     rules = []
     for key, node in state.nodes.items():
@@ -144,9 +174,12 @@ def of_state(state: FlowState) -> FlowPicture:
     return FlowPicture(
         id=state.run_id or "flow",
         title=state.file,
+        directory=directory,
+        own_url=own_url,
+        alive=alive,
         rules=tuple(rules),
         framework_id=state.framework_id,
         exit_code=state.exit_code,
         started_s=min(starts, default=None),
-        ended_s=max(ends, default=None) if state.exit_code is not None else None,
+        ended_s=max(ends, default=None) if state.exit_code is not None or not alive else None,
     )

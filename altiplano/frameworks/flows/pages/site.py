@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from altiplano.frameworks.flows.pages import layout
-from altiplano.frameworks.flows.pages.picture import GROUP_ORDER, GROUP_WORDS, FlowPicture, RulePicture
+from altiplano.frameworks.flows.pages.picture import GROUP_ORDER, GROUP_WORDS, FlowHead, FlowPicture, RulePicture
 from altiplano.pagekit import app, live, tables
 from altiplano.pagekit import format as formats
 from altiplano.pagekit.api import quoted
@@ -45,14 +45,23 @@ def _took(rule: RulePicture) -> float | None:
 
 def build(
     *,
-    flows: Callable[[], Sequence[FlowPicture]],
+    flows: Callable[[], Sequence[FlowPicture]] = tuple,
+    heads: Callable[[], Sequence[FlowHead]] | None = None,
+    find: Callable[[str], Awaitable[FlowPicture | None]] | None = None,
     version: Callable[[], int],
     clock: Clock,
     pool_url: str = "",
     title: str = "altiplano flows",
 ) -> ASGIApp:
-    """The application.  `pool_url` is where the master's pages are: rules then link to their tasks."""
-    pages = _Pages(flows, clock, pool_url.rstrip("/"))
+    """The application.  `pool_url` is where the master's pages are (whole, or `:PORT`): rules then link to their tasks.
+
+    Whoever has many flows gives `heads` and `find` instead of `flows`, so that a list does not need all rules.
+    """
+
+    async def find_among(flow_id: str) -> FlowPicture | None:
+        return next((one for one in flows() if one.id == flow_id), None)
+
+    pages = _Pages(heads or flows, find or find_among, clock, pool_url.rstrip("/"))
     return app.build(
         app.Site(
             title=title,
@@ -69,18 +78,25 @@ def build(
 
 
 class _Pages:
-    def __init__(self, flows: Callable[[], Sequence[FlowPicture]], clock: Clock, pool_url: str) -> None:
-        self._flows = flows
+    def __init__(
+        self,
+        heads: Callable[[], Sequence[FlowHead]],
+        find: Callable[[str], Awaitable[FlowPicture | None]],
+        clock: Clock,
+        pool_url: str,
+    ) -> None:
+        self._heads = heads
+        self._find = find
         self._clock = clock
         self._pool_url = pool_url
 
     async def flows(self, request: Request) -> app.Context:
-        shown = sorted(self._flows(), key=lambda f: (f.exit_code is not None, -(f.started_s or 0.0)))
+        shown = sorted(self._heads(), key=lambda f: (not f.goes_on, -(f.started_s or 0.0)))
         return {"flows": shown, "words": GROUP_WORDS}
 
     async def flow(self, request: Request) -> app.Context:
         flow_id = request.path_params["flow_id"]
-        flow = next((one for one in self._flows() if one.id == flow_id), None)
+        flow = await self._find(flow_id)
         if flow is None:
             raise app.NotThere(f"no flow has the id {flow_id}: the list of flows shows those there are")
         now = self._clock.now().wall_s
@@ -106,15 +122,16 @@ class _Pages:
             "words": GROUP_WORDS,
             "groups": GROUP_ORDER,
             "reasons": _reasons(flow),
-            "task_url": self._task_url(flow, chosen),
+            "task_url": self._task_url(request, flow, chosen),
             "rule_href": lambda key: "?" + urlencode({"rule": key}),
             "category_href": lambda name: "?" + urlencode({"category": name}),
         }
 
-    def _task_url(self, flow: FlowPicture, rule: RulePicture | None) -> str:
+    def _task_url(self, request: Request, flow: FlowPicture, rule: RulePicture | None) -> str:
         if rule is None or not rule.task_id or not flow.framework_id or not self._pool_url:
             return ""
-        return f"{self._pool_url}/ui/tasks/{quoted(flow.framework_id)}/{quoted(rule.task_id)}"
+        path = f"/ui/tasks/{quoted(flow.framework_id)}/{quoted(rule.task_id)}"
+        return app.address(request, self._pool_url + path)
 
 
 def _in_category(rule: RulePicture, name: str) -> bool:
