@@ -94,3 +94,51 @@ def test_a_command_is_watched_from_its_start_to_its_end(up: Up, page: Page) -> N
     finally:
         running.kill()
         running.wait(STOP_S_MAX)
+
+
+MAKEFLOW = """
+CATEGORY=simulate
+one.dat:
+\techo 1 > one.dat
+two.dat:
+\techo 2 > two.dat
+CATEGORY=collect
+sum.txt: one.dat two.dat
+\tcat one.dat two.dat > sum.txt
+report.txt: sum.txt
+\techo the reference is not there >&2; exit 3
+page.html: report.txt
+\tcp report.txt page.html
+"""
+
+
+def run_flow(up: Up, directory: Path, text: str) -> int:
+    """Run a workflow to its end; the exit code."""
+    directory.mkdir()
+    (directory / "Makeflow").write_text(text)
+    command = [*ALTIPLANO, "flow", "run", "--retries", "0", "Makeflow"]
+    environment = up.environment | {"ALTIPLANO_WORK_DIR": up.environment["HOME"] + "/pool"}
+    return subprocess.run(
+        command, cwd=directory, env=environment, capture_output=True, timeout=60, check=False
+    ).returncode
+
+
+def test_a_flow_that_has_ended_is_found_in_the_menu(up: Up, page: Page, short_path: Path) -> None:
+    page.goto(up.url)
+    assert run_flow(up, short_path / "release", MAKEFLOW) == 1
+    assert run_flow(up, short_path / "quick", "a:\n\techo x > a\n") == 0
+    page.get_by_role("link", name="Flows").click()
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(0)).to_contain_text("quick")
+    expect(rows.nth(0).locator(".pill")).to_have_text("done")
+    expect(rows.nth(1).locator(".pill")).to_have_text("failed")
+    expect(rows.nth(1)).to_contain_text("3 / 5")
+    rows.nth(1).get_by_role("link", name="Makeflow").click()
+    expect(page.locator("svg.dag [data-node]")).to_have_count(5)
+    expect(page.locator("#live")).to_contain_text("its command ended with status 3")
+    page.locator("[data-node='report.txt']").click()
+    expect(page.locator("#rule .output").last).to_contain_text("the reference is not there")
+    page.get_by_role("link", name="Pool").click()
+    expect(page.locator("h1, h2").first).to_be_visible()
+    expect(page.get_by_role("link", name="Flows")).to_be_visible()

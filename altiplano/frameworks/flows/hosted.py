@@ -29,6 +29,7 @@ from altiplano.frameworks.flows import facts, keeping, registration, transaction
 from altiplano.frameworks.flows.api import is_loopback
 from altiplano.frameworks.flows.graph import Graph
 from altiplano.frameworks.flows.pages.picture import FlowHead, FlowPicture, of_state
+from altiplano.frameworks.flows.progress import RuleState
 from altiplano.frameworks.flows.state import FlowState
 from altiplano.frameworks.flows.tail import Tail
 from altiplano.frameworks.host import Context
@@ -94,6 +95,12 @@ class Followed:
 
     def picture(self) -> FlowPicture:
         found = of_state(self.state, directory=self.head.directory, own_url=self.head.url, alive=self.alive)
+        # A log does not tell of the moment at which a task that was launched begins to run.
+        rules = tuple(
+            dataclasses.replace(rule, state=RuleState.RUNNING) if rule.state is RuleState.LAUNCHED else rule
+            for rule in found.rules
+        )
+        found = dataclasses.replace(found, rules=rules)
         # A log that was begun anew under our eyes has no run yet; the flow keeps its name.
         return dataclasses.replace(found, id=self.head.run_id) if found.id != self.head.run_id else found
 

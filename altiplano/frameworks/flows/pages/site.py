@@ -144,9 +144,15 @@ def _under(rule: RulePicture, now: float) -> str:
     seconds = rule.seconds(now)
     if rule.group in ("running", "finished") and seconds is not None:
         return f"{rule.state.value} · {formats.duration(seconds)}" + (
-            f" · {rule.where.split('.')[0]}" if rule.where else ""
+            f" · {_short(rule.where)}" if rule.where else ""
         )
     return rule.state.value + (f" · try {rule.tries}" if rule.tries > 1 else "")
+
+
+def _short(host: str) -> str:
+    """A machine's name without its domain; an address as it is."""
+    first = host.split(".")[0]
+    return host if first.isdigit() else first
 
 
 def _reasons(flow: FlowPicture) -> list[tuple[str, int]]:
