@@ -78,15 +78,18 @@ LEVELS = (
     Level(name="wheel", what="the wheel in a fresh environment", share_s=60, commands=[[*PYTEST, "tests/wheel"]]),
 )
 
-DEBIAN = {"chromium": "chromium", "curl": "curl"}
+DEBIAN = {"chromium": "chromium", "curl": "curl", "go": "golang-go"}
 """Programs that tests use, and the Debian package that brings each."""
+
+PLACES = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/go/bin"))
+"""Where they are looked for."""
 
 COUNTS = re.compile(r"(\d+) (passed|failed|error|errors|skipped|xfailed)\b")
 
 
 def install_debian() -> list[str]:
     """Install the programs that are missing; what could not be installed."""
-    missing = {program: package for program, package in DEBIAN.items() if shutil.which(program) is None}
+    missing = {program: package for program, package in DEBIAN.items() if shutil.which(program, path=PLACES) is None}
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
         words = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing.values()]
@@ -98,7 +101,7 @@ def install_debian() -> list[str]:
                 )
             except (OSError, subprocess.TimeoutExpired) as error:
                 print(f"apt-get failed: {error}", flush=True)
-    return [f"{package} is not installed" for program, package in missing.items() if shutil.which(program) is None]
+    return [f"{missing[program]} is not installed" for program in missing if shutil.which(program, path=PLACES) is None]
 
 
 @dataclass(slots=True)
@@ -160,7 +163,9 @@ def main() -> int:
     parser.add_argument("--night", action="store_true", help="larger loads, more seeds")
     arguments = parser.parse_args()
     wanted = [level for level in LEVELS if arguments.all or level.name in arguments.names]
-    left_out = install_debian() if any(level.name in ("browser", "integration", "sim") for level in wanted) else []
+    left_out = (
+        install_debian() if any(level.name in ("browser", "compat", "integration", "sim") for level in wanted) else []
+    )
     outcomes = [run(level, arguments.night) for level in wanted]
     print("\n   level          seconds   share   passed  failed  skipped")
     for outcome in outcomes:

@@ -19,7 +19,6 @@ from altiplano.wire.messages import mesos, scheduler
 CallType = scheduler.CallType
 AnyId = mesos.FrameworkID | mesos.OfferID | mesos.TaskID | mesos.AgentID | mesos.ExecutorID
 
-UUID_BYTES = 16
 
 ROLES_MAX = 1000
 """Roles of one framework."""
@@ -79,11 +78,11 @@ def call_problem(call: scheduler.Call) -> str | None:
     if payload is not None and getattr(call, payload) is None:
         return f"Expecting '{payload}' to be present"
     if call.acknowledge is not None and call.type is CallType.ACKNOWLEDGE:
-        return uuid_problem(call.acknowledge.uuid)
+        return ids.uuid_problem(call.acknowledge.uuid)
     if call.acknowledge_operation_status is not None and call.type is CallType.ACKNOWLEDGE_OPERATION_STATUS:
         if call.acknowledge_operation_status.agent_id is None:
             return "Expecting 'agent_id' to be present"
-        return uuid_problem(call.acknowledge_operation_status.uuid)
+        return ids.uuid_problem(call.acknowledge_operation_status.uuid)
     return None
 
 
@@ -122,15 +121,6 @@ def _subscribe_problem(call: scheduler.Call) -> str | None:
     inner_id = inner.value if inner is not None else ""
     if outer_id != inner_id:
         return "'framework_id' differs from 'subscribe.framework_info.id'"
-    return None
-
-
-def uuid_problem(uuid: bytes) -> str | None:
-    """Why bytes are not a UUID as RFC 4122 has it."""
-    if len(uuid) != UUID_BYTES:
-        return f"Not a valid UUID: {len(uuid)} bytes instead of {UUID_BYTES}"
-    if uuid[8] & 0xC0 != 0x80 or not 1 <= uuid[6] >> 4 <= 5:
-        return "Not a valid UUID: its variant or version is none of RFC 4122"
     return None
 
 

@@ -17,6 +17,7 @@ Cause = NewType("Cause", str)
 """Names the first reason of a chain of events; it is copied to all that follows from it."""
 
 ID_BYTES_MAX = 255
+UUID_BYTES = 16
 _ROLE_SPACES = frozenset("\t\n\x0b\x0c\r \x7f")
 
 
@@ -52,4 +53,17 @@ def role_problem(role: str) -> str | None:
             return f"role '{role}' must not have a component that begins with a dash"
         if not _ROLE_SPACES.isdisjoint(component):
             return f"role '{role}' must not contain white space"
+    return None
+
+
+def uuid_problem(uuid: bytes) -> str | None:
+    """Why bytes are not a UUID as RFC 4122 has it; None if they are one.
+
+    The agent asks this of an executor's update, the master of a scheduler's acknowledgement: an update that
+    could not be acknowledged must not be taken.
+    """
+    if len(uuid) != UUID_BYTES:
+        return f"Not a valid UUID: {len(uuid)} bytes instead of {UUID_BYTES}"
+    if uuid[8] & 0xC0 != 0x80 or not 1 <= uuid[6] >> 4 <= 5:
+        return "Not a valid UUID: its variant or version is none of RFC 4122"
     return None

@@ -12,12 +12,12 @@ from altiplano.agent.executor_state import Executor, Stage
 from altiplano.agent.shell import Agent
 from altiplano.engine import http, streams
 from altiplano.engine.loop import InboxFull
+from altiplano.model import ids
 from altiplano.wire.errors import WireError
 from altiplano.wire.messages import executor as api
 from altiplano.wire.messages import mesos
 
 Type = api.CallType
-UUID_BYTES = 16
 Payload = {Type.SUBSCRIBE: "subscribe", Type.UPDATE: "update", Type.MESSAGE: "message"}
 
 
@@ -104,8 +104,9 @@ def _problem(call: api.Call) -> str | None:
 
 def _status_problem(call: api.Call, status: mesos.TaskStatus) -> str | None:
     """Why an executor may not send a status."""
-    if len(status.uuid or b"") != UUID_BYTES:
-        return f"Expecting 'uuid' of {UUID_BYTES} bytes in the status"
+    problem = ids.uuid_problem(status.uuid or b"")
+    if problem is not None:
+        return f"Expecting 'uuid' in the status: {problem}"
     if status.executor_id is not None and status.executor_id != call.executor_id:
         named = status.executor_id.value
         return f"ExecutorID in Call: {call.executor_id.value} does not match ExecutorID in TaskStatus: {named}"
