@@ -17,6 +17,7 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from altiplano.engine import http
+from altiplano.engine.exchange import Small
 
 OPEN_PATHS = frozenset(
     {"/health", "/version", "/master/health", "/master/version", "/slave(1)/health", "/slave(1)/version"}
@@ -82,6 +83,18 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008, "reason": refusal.sentence[:120]})
         else:
             await http.refuse(send, refusal)
+
+    def before(self, handler: Small) -> Small:
+        """A handler of small requests behind the same checks."""
+
+        def guarded(scope: http.Scope, body: bytes, answer: http.Answer) -> bool:
+            refusal = self._foreign(scope) or self._unknown(scope)
+            if refusal is None:
+                return handler(scope, body, answer)
+            http.answer_text(answer, refusal.status, refusal.sentence, headers=refusal.headers)
+            return True
+
+        return guarded
 
     def _foreign(self, scope: http.Scope) -> http.Refusal | None:
         host = http.header(scope, b"host")

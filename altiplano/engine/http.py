@@ -1,4 +1,6 @@
-"""HTTP for the APIs: a uvicorn server inside our event loop, and what bare ASGI callables need.
+"""HTTP for the APIs: a server inside our event loop, and what bare ASGI callables need.
+
+Uvicorn listens, speaks WebSocket and shuts down; HTTP/1.1 itself is in `connection`.
 
 The v1 APIs are bare ASGI callables because a framework around them would cost more than they do
 themselves.  Everything a peer can make long has a limit here.
@@ -13,23 +15,25 @@ import functools
 import gzip
 import socket as sockets
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 import uvicorn
 
-Scope = MutableMapping[str, Any]
+from altiplano.engine import connection, exchange
+from altiplano.engine.connection import BODY_SECONDS_MAX, CONNECTIONS_MAX
+from altiplano.engine.exchange import TEXT, Small
+from altiplano.engine.exchange import Answer as Answer
+from altiplano.engine.exchange import Headers as Headers
+from altiplano.engine.exchange import Scope as Scope
+
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers = Sequence[tuple[bytes, bytes]]
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
 """Size of a request's body, also after decompression."""
-
-BODY_SECONDS_MAX = 60.0
-"""Time in which a body must have arrived."""
 
 GZIP_FROM_BYTES = 1024
 """Answers from this size on are compressed for clients that accept it."""
@@ -41,8 +45,6 @@ WRITE_SLICE_S = 0.002
 """Time for which a large answer is written before the event loop gets a turn."""
 
 LINK_MESSAGE_BYTES_MAX = 32 * 1024 * 1024
-CONNECTIONS_MAX = 65_536
-KEEP_ALIVE_S = 75
 STOP_SECONDS_MAX = 3.0
 
 
@@ -92,13 +94,25 @@ class _Server(uvicorn.Server):
 class HttpServer:
     """Serves one ASGI application in the running event loop."""
 
-    def __init__(self, app: App, *, host: str, port: int, listener: sockets.socket | None = None) -> None:
-        """`listener` is a socket from `listen`; without one the loop binds `host` and `port` itself."""
+    def __init__(
+        self,
+        app: App,
+        *,
+        host: str,
+        port: int,
+        listener: sockets.socket | None = None,
+        small: Mapping[str, Small] | None = None,
+    ) -> None:
+        """`listener` is a socket from `listen`; without one the loop binds `host` and `port` itself.
+
+        `small` are handlers by path that are asked before `app` (`altiplano.engine.connection`).
+        """
         config = uvicorn.Config(
             app,
             host=host,
             port=port,
-            http="httptools",
+            # It calls the class of a protocol, and nothing else of it.
+            http=cast(type[asyncio.Protocol], self._connection),
             ws="websockets-sansio",
             loop="none",
             lifespan="off",
@@ -113,13 +127,21 @@ class HttpServer:
             ws_ping_interval=None,
             ws_ping_timeout=None,
             limit_concurrency=CONNECTIONS_MAX,
-            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=1,
-            h11_max_incomplete_event_size=64 * 1024,
         )
+        self._config = config
         self._server = _Server(config)
+        state = self._server.server_state
+        self._site = exchange.Site(app, dict(small or {}), state, exchange.Heads(state), self._web_socket)
         self._listener = listener
         self._task: asyncio.Task[None] | None = None
+
+    def _connection(self, **_of_uvicorn: Any) -> connection.Connection:
+        return connection.Connection(self._site)
+
+    def _web_socket(self) -> asyncio.Protocol:
+        make = cast(Callable[..., asyncio.Protocol], self._config.ws_protocol_class)
+        return make(config=self._config, server_state=self._server.server_state, app_state={})
 
     async def start(self) -> None:
         """Return when requests are served."""
@@ -294,6 +316,14 @@ async def respond_pieces(send: Send, pieces: Iterable[bytes], *, content_type: s
 async def respond_text(send: Send, status: int, sentence: str, *, headers: Headers = ()) -> None:
     """Send a sentence as plain text."""
     await respond(send, status, sentence.encode(), content_type="text/plain; charset=utf-8", headers=headers)
+
+
+def answer_text(answer: Answer, status: int, sentence: str, *, headers: Headers = ()) -> None:
+    """Answer a small request with a sentence as plain text, or with nothing."""
+    if sentence:
+        answer(status, sentence.encode(), content_type=TEXT, headers=headers)
+    else:
+        answer(status, headers=headers)
 
 
 async def refuse(send: Send, refusal: Refusal) -> None:

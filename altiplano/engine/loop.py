@@ -135,9 +135,14 @@ class Engine(Generic[E]):
         self._inbox.append(event)
         self._ring.set()
 
+    @property
+    def settled(self) -> bool:
+        """Whether all that the core knows is durable and said: then its state may be shown."""
+        return not self._outbox and self._log.durable >= self._position
+
     async def settle(self) -> None:
-        """Return when all that the core knows by now is durable and said: afterwards its state may be shown."""
-        if self._outbox or self._log.durable < self._position:
+        """Return when all that the core knows by now is durable and said."""
+        if not self.settled:
             done = asyncio.get_running_loop().create_future()
             self._outbox.put((_Settled(done=done),), after=self._position)
             self._ring.set()

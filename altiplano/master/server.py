@@ -16,6 +16,7 @@ from altiplano.adapters.sqlite import SqliteRegistry
 from altiplano.adapters.system import SystemClock, SystemIds
 from altiplano.engine import guard, http
 from altiplano.engine import loop as engine_loop
+from altiplano.engine.exchange import Small
 from altiplano.engine.loop import InboxFull
 from altiplano.engine.verbosity import verbosity
 from altiplano.kit import crash
@@ -46,6 +47,8 @@ FORM_BYTES_MAX = 64 * 1024
 POINTS = (*engine_loop.POINTS, *sqlite.POINTS, *transport.POINTS, *master_shell.POINTS)
 """Crash points of a master (`altiplano.kit.crash`)."""
 
+FULL = http.Refusal(503, "too much waits for this master: try again in a moment")
+
 log = structlog.get_logger("altiplano.master")
 
 
@@ -57,9 +60,13 @@ class Router:
         self._legacy = LegacyApi(shell, shown, jsonp=jsonp)
         self._pages: http.App | None = None
         self._proxy = AgentProxy(shell)
+        frameworks, operators = SchedulerApi(shell), OperatorApi(shell, shown)
+        short = {"/api/v1/scheduler": _answering(frameworks.small), "/api/v1": _answering(operators.small)}
+        self.small = {prefix + path: handler for path, handler in short.items() for prefix in ("", MASTER_PREFIX)}
+        """Handlers of small requests, by path."""
         self._posts: dict[str, http.App] = {
-            "/api/v1/scheduler": SchedulerApi(shell),
-            "/api/v1": OperatorApi(shell, shown),
+            "/api/v1/scheduler": frameworks,
+            "/api/v1": operators,
             LINK_PATH: LinkEndpoint(
                 epoch=lambda: shell.epoch, opened=shell.link_opened, heard=shell.link_heard, closed=shell.link_closed
             ),
@@ -75,7 +82,7 @@ class Router:
         except http.Refusal as refusal:
             await http.refuse(send, refusal)
         except InboxFull:
-            await http.respond_text(send, 503, "too much waits for this master: try again in a moment")
+            await http.refuse(send, FULL)
 
     async def _route(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
         path: str = scope["path"]
@@ -120,8 +127,7 @@ class Router:
         if not framework_id:
             raise http.Refusal(400, "Missing 'frameworkId' query parameter in the request body")
         teardown = master.CallTeardown(framework_id=mesos.FrameworkID(value=framework_id))
-        status, text = await self._shell.operate(master.Call(type=master.CallType.TEARDOWN, teardown=teardown), None)
-        await http.respond_text(send, status, text)
+        await self._operate(master.Call(type=master.CallType.TEARDOWN, teardown=teardown), send)
 
     async def _put_weights(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
         """The older form of UPDATE_WEIGHTS: a list of objects with role and weight."""
@@ -129,8 +135,27 @@ class Router:
         body = b'{"weight_infos":%b}' % (await http.read_body(scope, receive, limit_bytes=FORM_BYTES_MAX))
         update = endpoint.decode(JSON, master.CallUpdateWeights, body, "a list of weights")
         call = master.Call(type=master.CallType.UPDATE_WEIGHTS, update_weights=update)
-        status, text = await self._shell.operate(call, None)
-        await http.respond_text(send, status, text)
+        await self._operate(call, send)
+
+    async def _operate(self, call: master.Call, send: http.Send) -> None:
+        done = endpoint.Awaited()
+        self._shell.operate(call, None, done)
+        await http.respond_text(send, *await done)
+
+
+def _answering(handler: Small) -> Small:
+    """A handler whose refusals become answers."""
+
+    def handle(scope: http.Scope, body: bytes, answer: http.Answer) -> bool:
+        try:
+            return handler(scope, body, answer)
+        except http.Refusal as refusal:
+            http.answer_text(answer, refusal.status, refusal.sentence, headers=refusal.headers)
+        except InboxFull:
+            http.answer_text(answer, FULL.status, FULL.sentence)
+        return True
+
+    return handle
 
 
 async def _toggle_logging(scope: http.Scope, send: http.Send) -> None:
@@ -186,9 +211,11 @@ class Server:
         )
         router.mount(shown.app)
         app: http.App = router
+        small = router.small
         if token is not None or hosts is not None:
-            app = guard.Guard(app, token=token, hosts=hosts, realm="mesos-master")
-        http_server = http.HttpServer(app, host=self.settings.ip, port=port, listener=listener)
+            app = gate = guard.Guard(app, token=token, hosts=hosts, realm="mesos-master")
+            small = {path: gate.before(handler) for path, handler in small.items()}
+        http_server = http.HttpServer(app, host=self.settings.ip, port=port, listener=listener, small=small)
         try:
             # Agents and frameworks that dial meanwhile wait in the listener's queue: a Hello that were decided before
             # the master is in office would be given an id without the master's own.

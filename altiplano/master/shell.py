@@ -8,7 +8,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
 
+import msgspec
 import structlog
 
 from altiplano.engine.core import Effect, Event, Wake
@@ -77,6 +80,48 @@ _SENT_AT = {
 log = structlog.get_logger("altiplano.master")
 
 
+Done = Callable[[int, str], None]
+"""Takes status and body of the answer to a call, once; must not fail."""
+
+Asked = events.FrameworkCalls | events.OperatorCalls
+
+
+class _Rest:
+    """The parts of a large call after the first, on their way to the core one by one."""
+
+    def __init__(
+        self,
+        ask: Callable[[Asked, Done], None],
+        first: events.FrameworkCalls,
+        parts: Iterator[tuple[scheduler.Call, bool]],
+        done: Done,
+    ) -> None:
+        self._ask = ask
+        self._event = first
+        self._parts = parts
+        self._done = done
+        self._answer = (202, "")
+        self._loop = asyncio.get_running_loop()
+
+    def said(self, status: int, body: str) -> None:
+        """A part is answered.  Whatever became of it the others follow: the last gives back what is left of offers."""
+        if self._answer[0] == 202:
+            self._answer = (status, body)
+        if not self._event.more:
+            self._done(*self._answer)
+            return
+        call, more = next(self._parts)
+        self._event = msgspec.structs.replace(self._event, call=call, more=more)
+        # Not at once: this is the turn of the engine, and the others shall have theirs in between.
+        self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        try:
+            self._ask(self._event, self.said)
+        except InboxFull:
+            self._loop.call_later(PART_PAUSE_S, self._go_on)
+
+
 class Shell:
     """One master process, without its HTTP server."""
 
@@ -94,7 +139,7 @@ class Shell:
         self._registry = registry
         self._streams: dict[str, EventStream] = {}
         self._backlog = Backlog()
-        self._waiting: dict[str, asyncio.Future[tuple[int, str]]] = {}
+        self._waiting: dict[str, Done] = {}
         self._numbers = itertools.count(1)
         self.engine: Engine[events.AnyEvent] = Engine(
             self.core,
@@ -136,41 +181,29 @@ class Shell:
 
     # -- callers
 
-    async def call(self, call: scheduler.Call, stream: str | None, principal: str | None) -> tuple[int, str]:
-        """Let the core decide a framework's call; status and body of the answer."""
+    def call(self, call: scheduler.Call, stream: str | None, principal: str | None, done: Done) -> None:
+        """Let the core decide a framework's call; `done` gets status and body of the answer.
+
+        Raises InboxFull, and then nothing has happened.
+        """
         to = self.cause("call")
         self.calls[call.type.value if call.type is not None else "none"] += 1
         crash.at_entry(_CALLED_AT, call.type)
-        answer = (202, "")
-        for part, more in division.parts(call):
-            event = events.FrameworkCalls(to=to, stream=stream, call=part, principal=principal, cause=to, more=more)
-            # Whatever becomes of one part the others follow: the last one gives back what is left of offers.
-            said = await self._ask_part(event) if more or part is not call else await self._ask(event, to)
-            answer = said if answer[0] == 202 else answer
         if call.type is scheduler.CallType.ACCEPT:
-            crash.at("accept_answered")
-        return answer
+            done = partial(_accepted, done)
+        parts = division.parts(call)
+        part, more = next(parts)
+        event = events.FrameworkCalls(to=to, stream=stream, call=part, principal=principal, cause=to, more=more)
+        self._ask(event, _Rest(self._ask, event, parts, done).said if more else done)
 
-    async def _ask_part(self, event: events.FrameworkCalls) -> tuple[int, str]:
-        while True:
-            try:
-                return await self._ask(event, event.to)
-            except InboxFull:
-                await asyncio.sleep(PART_PAUSE_S)
-
-    async def operate(self, call: master.Call, principal: str | None) -> tuple[int, str]:
-        """Let the core decide an operator's call."""
+    def operate(self, call: master.Call, principal: str | None, done: Done) -> None:
+        """Let the core decide an operator's call.  Raises InboxFull, and then nothing has happened."""
         to = self.cause("operator")
-        return await self._ask(events.OperatorCalls(to=to, call=call, principal=principal, cause=to), to)
+        self._ask(events.OperatorCalls(to=to, call=call, principal=principal, cause=to), done)
 
-    async def _ask(self, event: events.FrameworkCalls | events.OperatorCalls, to: str) -> tuple[int, str]:
-        done: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
-        self._waiting[to] = done
-        try:
-            self.engine.post(event)
-            return await done
-        finally:
-            self._waiting.pop(to, None)
+    def _ask(self, event: Asked, done: Done) -> None:
+        self.engine.post(event)
+        self._waiting[event.to] = done
 
     def _bug(self, event: Event, error: Exception) -> None:
         if self.recordings is not None:
@@ -181,9 +214,9 @@ class Shell:
             self._answer(to, 500, f"the master failed on this call, which changed nothing: {type(error).__name__}")
 
     def _answer(self, to: str, status: int, body: str) -> None:
-        done = self._waiting.get(to)
-        if done is not None and not done.done():
-            done.set_result((status, body))
+        done = self._waiting.pop(to, None)
+        if done is not None:
+            done(status, body)
 
     # -- streams
 
@@ -312,6 +345,11 @@ class Shell:
                 self._publish(effect)
             case _:
                 raise AssertionError(f"an effect of type {type(effect).__name__}")
+
+
+def _accepted(done: Done, status: int, body: str) -> None:
+    crash.at("accept_answered")
+    done(status, body)
 
 
 def _records(codec: Codec, event: scheduler.Event) -> list[bytes]:

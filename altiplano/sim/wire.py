@@ -211,7 +211,8 @@ class WireCluster(cluster.Cluster):
         clock = VirtualClock(asyncio.get_running_loop())
         config = Config(hostname=MASTER, port=MASTER_PORT)
         shell = master_shell.Shell(config, registry=registry, clock=clock, ids=life.ids, check=self.check)
-        server = HttpServer(Router(shell, MasterSettings()), host=MASTER, port=MASTER_PORT)
+        router = Router(shell, MasterSettings())
+        server = HttpServer(router, host=MASTER, port=MASTER_PORT, small=router.small)
         await shell.start()
         life.core = shell.core
         await server.start()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Generator, Iterator, MutableMapping
 from typing import Any, TypeVar
 
 from altiplano.engine import http, streams
+from altiplano.engine.connection import SMALL_BODY_BYTES
 from altiplano.engine.streams import EventStream
 from altiplano.master.shell import Shell
 from altiplano.wire.codec import CODECS, JSON, PROTOBUF, Codec
@@ -18,9 +19,6 @@ M = TypeVar("M", bound=Message)
 
 CALL_BYTES_MAX = 8 * 1024 * 1024
 """Size of one call, also after decompression."""
-
-SMALL_CALL_BYTES = 64 * 1024
-"""Calls up to this size are read on the loop: that takes at most some milliseconds."""
 
 ELEMENTS_MAX = 100_000
 """Objects, lists and values in one call; reading so many takes as long as one slice of the loop may."""
@@ -79,7 +77,7 @@ async def read_call(
 ) -> M:
     """The call in the body of a request; a large one is read beside the loop, and few of those at a time."""
     length = _length(scope)
-    if length is not None and length <= SMALL_CALL_BYTES:
+    if length is not None and length <= SMALL_BODY_BYTES:
         return decode(codec, kind, await http.read_body(scope, receive, limit_bytes=CALL_BYTES_MAX), what)
     if length is not None and length > CALL_BYTES_MAX:
         raise http.Refusal(413, f"the body is longer than {CALL_BYTES_MAX} bytes, the limit of one call")
@@ -163,8 +161,18 @@ def decode(codec: Codec, kind: type[M], body: bytes, what: str) -> M:
         raise http.Refusal(400, f"Failed to parse body into {what}: {error}") from error
 
 
-async def respond_message(scope: http.Scope, send: http.Send, codec: Codec, message: Message) -> None:
-    await http.respond(send, 200, codec.encode(message), content_type=codec.media_type, scope=scope)
+class Awaited:
+    """A callback for status and text of an answer that somebody awaits."""
+
+    def __init__(self) -> None:
+        self._done: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+
+    def __call__(self, status: int, text: str) -> None:
+        if not self._done.done():
+            self._done.set_result((status, text))
+
+    def __await__(self) -> Generator[Any, None, tuple[int, str]]:
+        return self._done.__await__()
 
 
 async def stream(

@@ -12,8 +12,7 @@ from altiplano.master.api import endpoint
 from altiplano.master.pieces import Tree
 from altiplano.master.shell import Shell
 from altiplano.master.snapshot import Snapshot
-from altiplano.wire import json
-from altiplano.wire.codec import JSON
+from altiplano.wire.codec import JSON, Codec
 from altiplano.wire.messages import master, mesos
 
 Type = master.CallType
@@ -86,40 +85,49 @@ class OperatorApi:
         endpoint.require_post(scope)
         content = endpoint.content_codec(scope)
         call = await endpoint.read_call(scope, receive, content, master.Call, "master::Call", room=self._room)
-        if call.type is None:
-            raise http.Refusal(400, "Failed to validate master::Call: Expecting 'type' to be present")
-        payload = _PAYLOADS.get(call.type)
-        if payload is not None and getattr(call, payload) is None:
-            raise http.Refusal(400, f"Failed to validate master::Call: Expecting '{payload}' to be present")
+        kind = _valid_type(call)
         codec = endpoint.answer_codec(scope)
-        if call.type is Type.SUBSCRIBE:
+        if kind is Type.SUBSCRIBE:
             await endpoint.stream(self._shell, receive, send, self._shell.follow(codec))
-            return
-        if call.type is Type.SET_LOGGING_LEVEL and call.set_logging_level is not None:
+        elif kind is Type.SET_LOGGING_LEVEL and call.set_logging_level is not None:
             wanted = call.set_logging_level
             problem = verbosity.set(wanted.level, wanted.duration.nanoseconds / 1e9)
             if problem is not None:
                 raise http.Refusal(400, problem)
             await http.respond(send, 200)
-            return
-        if call.type in _LARGE:
+        elif kind in _LARGE:
             await self._shell.engine.settle()
-            kind, name, tree = _LARGE[call.type]
-            shown = answers.response(kind, name, tree(snapshot.take(self._shell.core.state)))
+            response, name, tree = _LARGE[kind]
+            shown = answers.response(response, name, tree(snapshot.take(self._shell.core.state)))
             write = answers.written(codec, shown)
             await http.respond_pieces(send, write(), content_type=codec.media_type, scope=scope)
-            return
-        read = self._reads.get(call.type)
-        if read is None:
-            status, text = await self._shell.operate(call, None)
-            await (http.respond_text(send, status, text) if text else http.respond(send, status))
-            return
-        await self._shell.engine.settle()
-        response = read()
-        if call.type is Type.GET_VERSION and codec is JSON:
-            await http.respond(send, 200, _with_our_version(response), content_type=codec.media_type, scope=scope)
+        elif kind in self._reads:
+            await self._shell.engine.settle()
+            await http.respond(send, 200, self._read(kind, codec), content_type=codec.media_type, scope=scope)
         else:
-            await endpoint.respond_message(scope, send, codec, response)
+            done = endpoint.Awaited()
+            self._shell.operate(call, None, done)
+            status, text = await done
+            await (http.respond_text(send, status, text) if text else http.respond(send, status))
+
+    def small(self, scope: http.Scope, body: bytes, answer: http.Answer) -> bool:
+        """The same for short reads whose answer is short as well, where nothing has to be waited for."""
+        endpoint.require_ready(self._shell)
+        call = endpoint.decode(endpoint.content_codec(scope), master.Call, body, "master::Call")
+        kind = _valid_type(call)
+        if kind not in self._reads or not self._shell.engine.settled:
+            return False
+        codec = endpoint.answer_codec(scope)
+        read = self._read(kind, codec)
+        if len(read) >= http.GZIP_FROM_BYTES:
+            return False
+        answer(200, read, content_type=codec.media_type.encode())
+        return True
+
+    def _read(self, kind: Type, codec: Codec) -> bytes:
+        response = self._reads[kind]()
+        data = codec.encode(response)
+        return _with_our_version(data) if kind is Type.GET_VERSION and codec is JSON else data
 
     def _flags(self) -> master.ResponseGetFlags:
         shown = settings.flags(self._settings)
@@ -132,8 +140,17 @@ class OperatorApi:
         )
 
 
-def _with_our_version(response: Response) -> bytes:
+def _valid_type(call: master.Call) -> Type:
+    """The type of a call that has all that its type asks for."""
+    if call.type is None:
+        raise http.Refusal(400, "Failed to validate master::Call: Expecting 'type' to be present")
+    payload = _PAYLOADS.get(call.type)
+    if payload is not None and getattr(call, payload) is None:
+        raise http.Refusal(400, f"Failed to validate master::Call: Expecting '{payload}' to be present")
+    return call.type
+
+
+def _with_our_version(data: bytes) -> bytes:
     """GET_VERSION with a key of our own beside that of Mesos; readers skip keys they do not know."""
-    data = json.encode(response)
     marker = b'"version_info":{'
     return data.replace(marker, marker + b'"altiplano_version":"%b",' % altiplano.__version__.encode(), 1)

@@ -5,6 +5,8 @@ The order of the checks is that of Mesos; what is wrong inside a valid call stil
 
 from __future__ import annotations
 
+from functools import partial
+
 from altiplano.engine import http
 from altiplano.master import validation
 from altiplano.master.api import endpoint
@@ -24,18 +26,25 @@ class SchedulerApi:
         endpoint.require_post(scope)
         codec = endpoint.content_codec(scope)
         call = await endpoint.read_call(scope, receive, codec, scheduler.Call, "scheduler::Call", room=self._room)
-        problem = validation.call_problem(call)
-        if problem is not None:
-            raise http.Refusal(400, f"Failed to validate scheduler::Call: {problem}")
+        _require_valid(call)
         stream_id = http.header(scope, STREAM_HEADER)
         if call.type is scheduler.CallType.SUBSCRIBE and call.subscribe is not None:
             await self._subscribe(scope, receive, send, call, call.subscribe, stream_id)
             return
-        status, text = await self._shell.call(call, stream_id, None)
-        if text:
-            await http.respond_text(send, status, text)
-        else:
-            await http.respond(send, status)
+        done = endpoint.Awaited()
+        self._shell.call(call, stream_id, None, done)
+        status, text = await done
+        await (http.respond_text(send, status, text) if text else http.respond(send, status))
+
+    def small(self, scope: http.Scope, body: bytes, answer: http.Answer) -> bool:
+        """The same for a short call, but for SUBSCRIBE, without a task of its own."""
+        endpoint.require_ready(self._shell)
+        call = endpoint.decode(endpoint.content_codec(scope), scheduler.Call, body, "scheduler::Call")
+        _require_valid(call)
+        if call.type is scheduler.CallType.SUBSCRIBE:
+            return False
+        self._shell.call(call, http.header(scope, STREAM_HEADER), None, partial(http.answer_text, answer))
+        return True
 
     async def _subscribe(
         self,
@@ -53,3 +62,9 @@ class SchedulerApi:
         stream = self._shell.subscribe(codec, framework_id, subscribe, None)
         headers = ((STREAM_HEADER, stream.name.encode()),)
         await endpoint.stream(self._shell, receive, send, stream, headers=headers)
+
+
+def _require_valid(call: scheduler.Call) -> None:
+    problem = validation.call_problem(call)
+    if problem is not None:
+        raise http.Refusal(400, f"Failed to validate scheduler::Call: {problem}")
