@@ -152,6 +152,9 @@ class _Arrival:
             state = State(report.state)
         except (WireError, ValueError) as error:
             raise Unfit(f"a task that the agent reports cannot be read: {error}") from error
+        if b'Infinity"' in info or b'NaN"' in info:
+            # The link writes such numbers as strings, clients are told them as numbers.
+            info = json.encode(task)
         return Reported(
             report=report, task=task, info=info, state=state, resources=resources, role=_role(task.resources)
         )

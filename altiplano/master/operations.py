@@ -161,7 +161,10 @@ def _admit(out: Outcome, framework: Framework, task: mesos.TaskInfo, account: Ac
     _add_task(out, framework, task, info, wants, account)
     assert framework.info is not None, f"framework {framework.id} launches without a description"
     order = link_messages.RunTask(
-        framework=framework.info, task=msgspec.Raw(info), launch_executor=launch_executor, cause=out.cause
+        framework=framework.info,
+        task=msgspec.Raw(json.portable(info)),
+        launch_executor=launch_executor,
+        cause=out.cause,
     )
     out.order(account.agent, order)
     return None
@@ -250,7 +253,10 @@ def _admit_group(
         _add_task(out, framework, task, info, wants, account)
     assert framework.info is not None, f"framework {framework.id} launches without a description"
     order = link_messages.RunTaskGroup(
-        framework=framework.info, executor=executor, tasks=tuple(map(msgspec.Raw, infos_of)), cause=out.cause
+        framework=framework.info,
+        executor=executor,
+        tasks=tuple(msgspec.Raw(json.portable(info)) for info in infos_of),
+        cause=out.cause,
     )
     out.order(account.agent, order)
     return None

@@ -29,6 +29,7 @@ ELEMENTS_MAX = 1_000_000
 
 _encoder = msgspec.json.Encoder()
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING_OR_TOKEN = re.compile(_STRING.pattern + rb"|-?Infinity|NaN", re.DOTALL)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NOT_FINITE = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
@@ -45,6 +46,30 @@ def encode(message: Message) -> bytes:
     if b":null" in data:
         return json.dumps(msgspec.to_builtins(message), ensure_ascii=False, separators=(",", ":")).encode()
     return data
+
+
+def portable(data: bytes) -> bytes:
+    """What `encode` made, with numbers that are not finite as strings: JSON for readers that know no more than JSON.
+
+    `decode` reads either form.
+
+    >>> portable(b'{"name":"Infinity","limits":{"mem":{"value":Infinity}}}')
+    b'{"name":"Infinity","limits":{"mem":{"value":"Infinity"}}}'
+    """
+    if b"Infinity" not in data and b"NaN" not in data:
+        return data
+    return _STRING_OR_TOKEN.sub(_quoted, data)
+
+
+def _quoted(found: re.Match[bytes]) -> bytes:
+    text = found[0]
+    return text if text.startswith(b'"') else b'"%b"' % text
+
+
+def finite(message: Message) -> bool:
+    """Whether all numbers of a message are finite."""
+    data = encode(message)
+    return portable(data) == data
 
 
 def decode(message: type[M], data: bytes) -> M:

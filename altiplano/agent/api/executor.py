@@ -13,6 +13,7 @@ from altiplano.agent.shell import Agent
 from altiplano.engine import http, streams
 from altiplano.engine.loop import InboxFull
 from altiplano.model import ids
+from altiplano.wire import json
 from altiplano.wire.errors import WireError
 from altiplano.wire.messages import executor as api
 from altiplano.wire.messages import mesos
@@ -115,6 +116,8 @@ def _status_problem(call: api.Call, status: mesos.TaskStatus) -> str | None:
         return f"Received Call from executor {call.executor_id.value} with invalid source {source}: SOURCE_EXECUTOR"
     if status.state is mesos.TaskState.TASK_STAGING:
         return "Received TASK_STAGING: an executor tells what it does, and staging comes before it"
+    if not json.finite(status):
+        return "A number in the status is not finite"
     return _check_status_problem(status.check_status)
 
 

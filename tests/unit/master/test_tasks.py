@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from altiplano.link import messages as link_messages
+from altiplano.link.session import Session, Side
 from altiplano.master.state import Config
 from altiplano.model.tasks import State
+from altiplano.wire import json
 from altiplano.wire.messages import mesos, scheduler
 from tests.unit.master.pool import Agent, CallType, Capability, Framework, Pool, amounts, value_of
 
@@ -324,3 +328,21 @@ def test_tasks_of_one_framework_may_use_the_same_port_on_two_machines():
         ((framework_id, task_id),) = agent.tasks
         framework.acknowledge(agent.update(framework_id, task_id, "TASK_FINISHED"))
     assert pool.state.frameworks[framework.id].used == {}
+
+
+def test_a_task_with_an_endless_limit_travels_the_link_and_comes_back_as_it_was():
+    pool, agent, framework = pool_of_one()
+    endless = {"mem": mesos.ValueScalar(value=math.inf)}
+    framework.start(limits=endless)
+    (order,) = agent.heard(link_messages.RunTask)
+    sending, receiving = Session(Side.MASTER, epoch=1), Session(Side.AGENT, epoch=1)
+    sending.send(order)
+    ((arrived,),) = map(receiving.receive, sending.outgoing())
+    assert isinstance(arrived, link_messages.RunTask)
+    assert json.decode(mesos.TaskInfo, bytes(arrived.task)).limits == endless
+
+    agent.obey()
+    pool.restart()
+    agent.hello()
+    (task,) = pool.state.agents[agent.id].tasks.values()
+    assert b'"value":Infinity' in task.info

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json as plain_json
 import math
 
+import msgspec
 import pytest
 
 from altiplano.wire import json
@@ -152,3 +153,18 @@ def test_a_body_has_a_largest_number_of_elements() -> None:
     assert "more than 1000000 elements" in refusal(mesos.ValueSet, body)
     commas_in_a_text = b'{"key":"' + b"," * (json.ELEMENTS_MAX + 1) + b'"}'
     assert len(json.decode(mesos.Label, commas_in_a_text).key) == json.ELEMENTS_MAX + 1
+
+
+def test_the_portable_form_is_json_for_everybody_and_reads_the_same() -> None:
+    endless = {"mem": mesos.ValueScalar(value=math.inf), "cpus": mesos.ValueScalar(value=-math.inf)}
+    task = mesos.TaskInfo(
+        name='NaN, "Infinity"',
+        task_id=mesos.TaskID(value="-Infinity"),
+        agent_id=mesos.AgentID(value="a"),
+        limits=endless,
+    )
+    portable = json.portable(json.encode(task))
+    assert msgspec.json.decode(portable)["limits"] == {"mem": {"value": "Infinity"}, "cpus": {"value": "-Infinity"}}
+    assert json.decode(mesos.TaskInfo, portable) == task
+    assert not json.finite(task)
+    assert json.finite(msgspec.structs.replace(task, limits={}))
