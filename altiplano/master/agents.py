@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from altiplano.link import messages as link_messages
-from altiplano.master import arrivals, effects, facts, infos, offers, tasks
-from altiplano.master.outcome import Outcome
-from altiplano.master.state import REMOVED_AGENTS_MAX, Agent, MasterState, Membership
-from altiplano.model.tasks import State
-from altiplano.wire import translate
-from altiplano.wire.messages import master, mesos
+from itertools import chain
 
-Reason = mesos.TaskStatusReason
+from altiplano.link import messages as link_messages
+from altiplano.master import arrivals, endings, facts, offers, tasks
+from altiplano.master.outcome import Outcome
+from altiplano.master.state import REMOVED_AGENTS_MAX, Agent, End, MasterState, Membership, Parting
+from altiplano.wire import translate
 
 PING_TIMER = arrivals.PING_TIMER
 REREGISTER_TIMER = arrivals.REREGISTER_TIMER
@@ -43,24 +41,13 @@ def says(out: Outcome, link: str, peer: str, message: link_messages.FromAgent) -
 def disconnect(out: Outcome, agent: Agent, reason: str) -> None:
     """The link broke.  The agent may come back with its tasks; those of frameworks that do not checkpoint are lost."""
     offers.rescind(out, agent.offers.values())
-    forsaken = sorted(
-        {
-            framework_id
-            for framework_id, _ in (*agent.tasks, *agent.executors)
-            if not out.state.frameworks[framework_id].checkpoint
-        }
-    )
-    for task in list(agent.tasks.values()):
-        if task.framework_id in forsaken:
-            tasks.lose(
-                out,
-                task,
-                State.LOST,
-                reason=Reason.REASON_AGENT_DISCONNECTED,
-                message=f"Agent {agent.info.hostname} disconnected, and the framework does not checkpoint",
-            )
-    _drop_executors(out, agent, frozenset(forsaken))
+    there = {framework_id for framework_id, _ in chain(agent.tasks, agent.executors)}
+    forsaken = sorted(one for one in there if not out.state.frameworks[one].checkpoint)
     out.holds(facts.AgentDisconnected(agent_id=agent.id, forsaken=tuple(forsaken)))
+    if forsaken:
+        parting = Parting(end=End.LINK, sentence=reason, framework_ids=frozenset(forsaken))
+        endings.part(out, agent.id, parting)
+        endings.part_further(out, agent.id, parting)
     out.note(f"agent {agent.info.hostname} is disconnected: {reason}", agent.id)
 
 
@@ -93,90 +80,44 @@ def did_not_return(out: Outcome, agent_id: str) -> None:
 def lose(out: Outcome, agent: Agent, reason: str) -> None:
     """An agent is unreachable; it may come back, and its tasks with it."""
     since_s = out.now.wall_s
-    for task in list(agent.tasks.values()):
-        framework = out.state.frameworks[task.framework_id]
-        tasks.lose(
-            out,
-            task,
-            infos.lost_state(framework, State.UNREACHABLE),
-            reason=Reason.REASON_AGENT_REMOVED,
-            message=f"Agent {agent.info.hostname} is unreachable: {reason}",
-            unreachable_s=since_s if framework.partition_aware else None,
-        )
-    _part(out, agent)
-    out.holds(facts.AgentUnreachable(agent_id=agent.id, since_s=since_s))
+    parting = Parting(end=End.SILENCE, sentence=reason, since_s=since_s)
+    _leave(out, agent.id, parting, facts.AgentUnreachable(agent_id=agent.id, since_s=since_s))
     out.note(f"agent {agent.info.hostname} is unreachable: {reason}", agent.id)
 
 
 def _leaves(out: Outcome, agent: Agent, sentence: str) -> None:
     """An agent says goodbye: its tasks are lost, its id is not used again."""
-    for task in list(agent.tasks.values()):
-        tasks.lose(
-            out,
-            task,
-            State.LOST,
-            reason=Reason.REASON_AGENT_REMOVED,
-            message=f"Agent {agent.info.hostname} left the pool",
-        )
-    _part(out, agent)
-    out.holds(facts.AgentRemoved(agent_id=agent.id, at_s=out.now.wall_s))
+    parting = Parting(end=End.GOODBYE, sentence=sentence)
+    _leave(out, agent.id, parting, facts.AgentRemoved(agent_id=agent.id, at_s=out.now.wall_s))
     out.note(f"agent {agent.info.hostname} left for good{': ' + sentence if sentence else ''}", agent.id)
 
 
-def mark_gone(out: Outcome, agent_id: str) -> tuple[int, str]:
-    """An operator says that an agent will never return; status and body of the answer."""
+def mark_gone(out: Outcome, agent_id: str, to: str) -> None:
+    """An operator says that an agent will never return; `to` hears when all has been told what follows from it."""
     state = out.state
     agent = state.agents.get(agent_id)
+    if agent_id in state.gone:
+        out.reply(to, 200)
+        return
     if agent is None and agent_id not in state.unreachable:
-        if agent_id in state.gone:
-            return 200, ""
-        return 404, f"No agent found with specified ID: {agent_id}"
+        out.reply(to, 404, f"No agent found with specified ID: {agent_id}")
+        return
     if agent is not None:
-        for task in list(agent.tasks.values()):
-            framework = state.frameworks[task.framework_id]
-            tasks.lose(
-                out,
-                task,
-                infos.lost_state(framework, State.GONE_BY_OPERATOR),
-                reason=infos.gone_reason(framework),
-                message=f"Agent {agent.info.hostname} was marked gone by an operator",
-            )
         out.order(agent, link_messages.ShutdownAgent(sentence="an operator marked this agent gone", cause=out.cause))
-        _part(out, agent)
-    for framework in state.frameworks.values():
-        for task in framework.unreachable.values():
-            if task.agent_id == agent_id:
-                tasks.end_unreachable(out, framework, task, "Its agent was marked gone by an operator")
-    out.holds(facts.AgentGone(agent_id=agent_id, at_s=out.now.wall_s))
+    parting = Parting(end=End.GONE, to=to)
+    _leave(out, agent_id, parting, facts.AgentGone(agent_id=agent_id, at_s=out.now.wall_s))
     out.note("an operator marked this agent gone; it is never admitted again", agent_id)
-    return 200, ""
 
 
-def _part(out: Outcome, agent: Agent) -> None:
-    """What is common to all ends: no offers, no executors, no link, and every framework hears of it."""
-    offers.rescind(out, agent.offers.values())
-    _drop_executors(out, agent, None)
-    if agent.link is not None:
-        out.do(effects.CloseLink(link=agent.link, reason="the agent is not a member any more"))
+def _leave(out: Outcome, agent_id: str, parting: Parting, durable: facts.AnyFact) -> None:
+    """What is common to all ends of a membership; the first piece of what the agent ran ends at once."""
+    endings.part(out, agent_id, parting)
     out.holds(
-        facts.TimerSet(what=PING_TIMER, subject=agent.id, at_s=None),
-        facts.TimerSet(what=REREGISTER_TIMER, subject=agent.id, at_s=None),
+        durable,
+        facts.TimerSet(what=PING_TIMER, subject=agent_id, at_s=None),
+        facts.TimerSet(what=REREGISTER_TIMER, subject=agent_id, at_s=None),
     )
-    failure = infos.agent_failure(agent.id)
-    for framework in out.state.frameworks.values():
-        out.tell(framework, failure)
-    out.publish(
-        master.Event(
-            type=master.EventType.AGENT_REMOVED,
-            agent_removed=master.EventAgentRemoved(agent_id=mesos.AgentID(value=agent.id)),
-        )
-    )
-
-
-def _drop_executors(out: Outcome, agent: Agent, framework_ids: frozenset[str] | None) -> None:
-    for framework_id, executor_id in agent.executors:
-        if framework_ids is None or framework_id in framework_ids:
-            out.holds(facts.ExecutorRemoved(framework_id=framework_id, agent_id=agent.id, executor_id=executor_id))
+    endings.part_further(out, agent_id, parting)
 
 
 # -- taking facts into the state
@@ -249,16 +190,9 @@ def apply_removed(state: MasterState, fact: facts.AgentRemoved) -> None:
 
 
 def _drop(state: MasterState, agent_id: str) -> None:
-    agent = state.agents.pop(agent_id, None)
-    if agent is None:
-        return
-    assert not agent.tasks, f"agent {agent_id} is dropped with tasks {sorted(agent.tasks)[:5]}"
-    assert not agent.offers, f"agent {agent_id} is dropped with offers"
-    if agent.link is not None:
-        state.by_link.pop(agent.link, None)
-    state.awaited.discard(agent_id)
-    state.allocator.remove_agent(agent_id)
-    state.counts["slave_removals"] += 1
+    if agent_id not in state.parting:
+        # From the registry: its tasks were never known here.
+        endings.drop(state, agent_id)
 
 
 def _keep(memory: dict[str, float], agent_id: str, at_s: float) -> None:

@@ -12,9 +12,9 @@ import msgspec
 
 import altiplano
 from altiplano.link import messages as link_messages
-from altiplano.master import effects, facts, frameworks, infos, tasks, validation, view
+from altiplano.master import effects, endings, facts, frameworks, infos, tasks, validation, view
 from altiplano.master.outcome import Outcome
-from altiplano.master.state import Agent, Framework, Presence
+from altiplano.master.state import Agent, End, Framework, Parting, Presence
 from altiplano.model.resources import EMPTY, ResourceError, Resources
 from altiplano.model.tasks import State
 from altiplano.wire import json, translate
@@ -93,7 +93,7 @@ class _Arrival:
         self.info = infos.replace(message.agent, id=mesos.AgentID(value=self.id))
 
     def admit(self) -> None:
-        """Make the agent a member and settle the difference.  Raises Unfit before anything is decided."""
+        """Make the agent a member and settle the difference.  Raises Unfit before that is decided."""
         self._check()
         total = self._total()
         reported = [self._read(report) for report in self.message.tasks]
@@ -102,6 +102,7 @@ class _Arrival:
         reported = [one for one in reported if one.key[0] not in shut]
         ran = [one for one in ran if one.key[0] not in shut]
         self._check_fits(total, reported, ran)
+        self._check_missing(reported, ran)
         self._bring_frameworks(reported, ran)
 
         if self.known is not None and self.known.link not in (None, self.link):
@@ -133,6 +134,8 @@ class _Arrival:
                 f"the agent has obeyed leadership {message.epoch}, this master's is {self.state.epoch}: "
                 "it is not in office any more"
             )
+        if self.id in self.state.parting and self.id not in self.state.gone:
+            raise Unfit("frameworks are just being told what they lost on this agent: dial again in a moment")
         if self.id in self.state.gone:
             raise Unfit(
                 f"agent {self.id} was marked gone by an operator; start it with a new work directory", final=True
@@ -169,9 +172,7 @@ class _Arrival:
         """Frameworks whose tasks must end: those that are gone, and those told that their tasks are lost."""
         forsaken = self.known.forsaken if self.known is not None else set()
         there = _framework_ids(reported, ran)
-        return {
-            framework_id for framework_id in there if framework_id in forsaken or framework_id in self.state.completed
-        }
+        return {framework_id for framework_id in there if framework_id in forsaken or self.state.is_over(framework_id)}
 
     def _check_fits(self, total: Resources, reported: list[Reported], ran: list[Ran]) -> None:
         used = EMPTY
@@ -182,6 +183,18 @@ class _Arrival:
             used = used + executor.resources
         if not total.contains(used):
             raise Unfit(f"the agent has {total}, but its tasks use {used}: give it back what it had, or end its tasks")
+
+    def _check_missing(self, reported: list[Reported], ran: list[Ran]) -> None:
+        """What an agent has forgotten is told in pieces before it is admitted, if that is much."""
+        if self.known is None:
+            return
+        kept = frozenset((*(one.key for one in reported), *(one.key for one in ran)))
+        most = self.state.config.holdings_per_slice
+        if len(self.known.tasks.keys() - kept) > most:
+            parting = Parting(end=End.FORGOTTEN, kept=kept)
+            endings.part(self.out, self.id, parting)
+            endings.part_further(self.out, self.id, parting)
+            raise Unfit(f"the agent has lost more than {most} tasks, and their frameworks are told first: dial again")
 
     def _bring_frameworks(self, reported: list[Reported], ran: list[Ran]) -> None:
         """Make frameworks known that this master knows from its registry only, or not at all."""
@@ -225,7 +238,7 @@ class _Arrival:
                 completed_frameworks=tuple(
                     info.id.value
                     for info in self.message.frameworks
-                    if info.id is not None and info.id.value in self.state.completed
+                    if info.id is not None and self.state.is_over(info.id.value)
                 ),
                 altiplano_version=altiplano.__version__,
                 cause=self.out.cause,

@@ -10,6 +10,7 @@ from altiplano.master import (
     agents,
     arrivals,
     effects,
+    endings,
     events,
     facts,
     frameworks,
@@ -81,6 +82,8 @@ class Core:
         refusal = _refusal(framework, event)
         if refusal is not None:
             out.reply(event.to, *refusal)
+        elif framework is not None and event.call.type is Type.TEARDOWN:
+            frameworks.remove(out, framework, "it asked for it (TEARDOWN)", to=event.to)
         elif framework is not None:
             status, body = _call(out, framework, call, more=event.more)
             out.reply(event.to, status, body)
@@ -98,7 +101,9 @@ class Core:
         match timer:
             case None:
                 reconcile.go_on(out)
-                offers.allocate(out)
+                # A framework that subscribes again is owed all it may have, and void offers hold a part of that.
+                if not endings.go_on(out):
+                    offers.allocate(out)
             case (frameworks.HEARTBEAT_TIMER, subject):
                 frameworks.heartbeat(out, subject)
             case (frameworks.FAILOVER_TIMER, subject):
@@ -185,8 +190,24 @@ class Core:
                 frameworks.apply_disconnected(state, fact)
             case facts.FrameworkAway():
                 frameworks.apply_away(state, fact)
+            case facts.FrameworkEnding():
+                endings.apply_ending(state, fact)
             case facts.FrameworkRemoved():
-                frameworks.apply_removed(state, fact)
+                endings.apply_removed(state, fact)
+            case facts.FrameworkEnded():
+                endings.apply_ended(state, fact)
+            case facts.AgentParts():
+                endings.apply_parts(state, fact)
+            case facts.AgentParted():
+                endings.apply_parted(state, fact)
+            case facts.RemembranceLeft():
+                endings.apply_remembrance_left(state, fact)
+            case facts.OffersWithdrawn():
+                endings.apply_withdrawn(state, fact)
+            case facts.WithdrawnEnded():
+                endings.apply_withdrawn_ended(state, fact)
+            case facts.HoldingsEnded():
+                endings.apply_holdings_ended(state, fact)
             case facts.AgentAdmitted():
                 agents.apply_admitted(state, fact)
             case facts.AgentConnected():
@@ -212,7 +233,8 @@ class Core:
 
     def wake_at(self) -> float | None:
         allocator = self.state.allocator
-        if allocator.running or self.state.reconciling:
+        state = self.state
+        if allocator.running or state.reconciling or state.withdrawing or state.parting or state.ending:
             return 0.0
         times = (self.state.timers.next_s(), allocator.due_s, allocator.beat_s)
         return min((at_s for at_s in times if at_s is not None), default=None)
@@ -222,6 +244,8 @@ class Core:
         yield facts.EpochBegan(epoch=state.epoch, master_id=state.master_id, at_s=state.elected_s)
         yield facts.WeightsSet(weights=tuple(state.weights.items()))
         for agent in state.agents.values():
+            if agent.membership is Membership.LEAVING:
+                continue
             yield facts.AgentAdmitted(agent_id=agent.id, info=agent.info, at_s=agent.registered_s)
         for agent_id, since_s in state.unreachable.items():
             yield facts.AgentUnreachable(agent_id=agent_id, since_s=since_s)
@@ -234,7 +258,9 @@ class Core:
                 failover_timeout_s=framework.failover_timeout_s,
                 at_s=framework.registered_s,
             )
-            if framework.deadline_s is not None:
+            if framework.presence is Presence.ENDING:
+                yield facts.FrameworkRemoved(framework_id=framework.id, at_s=framework.unregistered_s or 0.0)
+            elif framework.deadline_s is not None:
                 yield facts.FrameworkAway(framework_id=framework.id, deadline_s=framework.deadline_s)
         for framework in state.completed.values():
             yield facts.FrameworkRemoved(framework_id=framework.id, at_s=framework.unregistered_s or 0.0)
@@ -282,8 +308,6 @@ def _call(out: Outcome, framework: Framework, call: scheduler.Call, *, more: boo
                 reconcile.explicit(out, framework, asked)
             else:
                 reconcile.implicit(out, framework)
-        case Type.TEARDOWN:
-            frameworks.remove(out, framework, "it asked for it (TEARDOWN)")
         case Type.UPDATE_FRAMEWORK if call.update_framework is not None:
             return frameworks.update(out, framework, call.update_framework)
         case (
@@ -304,15 +328,14 @@ def _operator_calls(out: Outcome, event: events.OperatorCalls) -> None:
     call = event.call
     match call.type:
         case master.CallType.TEARDOWN if call.teardown is not None:
-            framework = out.state.frameworks.get(call.teardown.framework_id.value)
-            if framework is None:
+            framework_id = call.teardown.framework_id.value
+            framework = out.state.frameworks.get(framework_id)
+            if framework is None or out.state.is_over(framework_id):
                 out.reply(event.to, 400, "No framework found with specified ID")
                 return
-            frameworks.remove(out, framework, "an operator asked for it")
-            out.reply(event.to, 200)
+            frameworks.remove(out, framework, "an operator asked for it", to=event.to, status=200)
         case master.CallType.MARK_AGENT_GONE if call.mark_agent_gone is not None:
-            status, body = agents.mark_gone(out, call.mark_agent_gone.agent_id.value)
-            out.reply(event.to, status, body)
+            agents.mark_gone(out, call.mark_agent_gone.agent_id.value, event.to)
         case master.CallType.UPDATE_WEIGHTS if call.update_weights is not None:
             problem = validation.weights_problem(out.state.config, out.state.weights, call.update_weights.weight_infos)
             if problem is not None:

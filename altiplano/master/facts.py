@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from altiplano.engine.core import Fact
+from altiplano.master.state import Parting
 from altiplano.model.resources import Resources
 from altiplano.model.tasks import State
 from altiplano.model.time import Instant
@@ -145,6 +146,30 @@ class FrameworkDisconnected(Volatile, frozen=True, kw_only=True):
     framework_id: str
 
 
+class FrameworkEnding(Volatile, frozen=True, kw_only=True):
+    """A framework is about to be removed, with what it has in pieces; `to` gets its answer of `status` at the end."""
+
+    framework_id: str
+    to: str | None
+    status: int
+    sentence: str
+
+
+class HoldingsEnded(Volatile, frozen=True, kw_only=True):
+    """These tasks and executors of a framework that ends are gone; the agents that were `told` end them."""
+
+    framework_id: str
+    task_ids: tuple[str, ...]
+    executors: tuple[tuple[str, str], ...]
+    told: tuple[str, ...]
+
+
+class FrameworkEnded(Volatile, frozen=True, kw_only=True):
+    """Nothing is left of a framework that was removed."""
+
+    framework_id: str
+
+
 class RolesSuppressed(Volatile, frozen=True, kw_only=True):
     framework_id: str
     roles: tuple[str, ...]
@@ -173,6 +198,26 @@ class AgentDisconnected(Volatile, frozen=True, kw_only=True):
 
     agent_id: str
     forsaken: tuple[str, ...] = ()
+
+
+class AgentParts(Volatile, frozen=True, kw_only=True):
+    """An agent is about to lose what it ran, in pieces."""
+
+    agent_id: str
+    parting: Parting
+
+
+class RemembranceLeft(Volatile, frozen=True, kw_only=True):
+    """These frameworks are still to be looked at for unreachable tasks of an agent that is gone."""
+
+    agent_id: str
+    framework_ids: tuple[str, ...]
+
+
+class AgentParted(Volatile, frozen=True, kw_only=True):
+    """An agent has lost all that it was to lose."""
+
+    agent_id: str
 
 
 class AgentPinged(Volatile, frozen=True, kw_only=True):
@@ -207,6 +252,20 @@ class OfferEnded(Volatile, frozen=True, kw_only=True):
     """An offer was used, declined or withdrawn; its resources are free."""
 
     offer_id: str
+
+
+class OffersWithdrawn(Volatile, frozen=True, kw_only=True):
+    """Offers of a framework are void, all or those that are named.  Their resources come back in pieces."""
+
+    framework_id: str
+    offer_ids: tuple[str, ...] | None = None
+
+
+class WithdrawnEnded(Volatile, frozen=True, kw_only=True):
+    """The resources of these void offers are free."""
+
+    framework_id: str
+    offer_ids: tuple[str, ...]
 
 
 class OfferKept(Volatile, frozen=True, kw_only=True):
@@ -363,15 +422,23 @@ AnyFact = (
     | FrameworkBrought
     | FrameworkUpdated
     | FrameworkDisconnected
+    | FrameworkEnding
+    | HoldingsEnded
+    | FrameworkEnded
     | RolesSuppressed
     | RolesRevived
     | AgentConnected
     | AgentDisconnected
+    | AgentParts
+    | RemembranceLeft
+    | AgentParted
     | AgentPinged
     | AgentAnswered
     | OfferMade
     | OffersTold
     | OfferEnded
+    | OffersWithdrawn
+    | WithdrawnEnded
     | Declined
     | OfferKept
     | ReconciliationLeft

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from altiplano.link import messages as link_messages
-from altiplano.master import effects, events, facts, infos, tasks, validation
+from altiplano.master import effects, endings, events, facts, infos, validation
 from altiplano.master.outcome import SENTENCE_CHARS_MAX, Outcome
 from altiplano.master.state import Agent, Framework, MasterState, Membership, Presence
 from altiplano.wire.messages import master, mesos, scheduler
@@ -38,7 +38,7 @@ def subscribe(out: Outcome, event: events.FrameworkSubscribes) -> None:
     info = _described(info, framework_id, known)
     if known is not None:
         _leave_old_stream(out, known)
-        end_offers(out, known)
+        endings.withdraw(out, known)
     if known is None or known.presence is not Presence.CONNECTED or _changed(known, info):
         out.holds(
             facts.FrameworkRegistered(
@@ -71,7 +71,7 @@ def subscribe(out: Outcome, event: events.FrameworkSubscribes) -> None:
 
 
 def _subscription_problem(state: MasterState, event: events.FrameworkSubscribes, known: Framework | None) -> str | None:
-    if event.framework_id in state.completed:
+    if event.framework_id is not None and state.is_over(event.framework_id):
         return "Framework has been removed"
     info = event.subscribe.framework_info
     if known is not None and known.info is not None and known.info.principal != info.principal:
@@ -152,10 +152,9 @@ def update(out: Outcome, framework: Framework, call: scheduler.CallUpdateFramewo
         return 400, problem
     info = call.framework_info
     roles = validation.framework_roles(info)
-    for offer in framework.offers.values():
-        if offer.role not in roles:
-            out.holds(facts.OfferEnded(offer_id=offer.id))
-            out.tell(framework, infos.rescind(offer.id))
+    of_others = tuple(offer.id for offer in framework.offers.values() if offer.role not in roles)
+    if of_others:
+        endings.withdraw(out, framework, of_others)
     if _changed(framework, info):
         out.holds(
             facts.FrameworkRegistered(
@@ -190,7 +189,8 @@ def heartbeat(out: Outcome, framework_id: str) -> None:
 
 def disconnect(out: Outcome, framework: Framework, reason: str) -> None:
     """The stream has ended: no offers until it comes back, and an end if it does not."""
-    end_offers(out, framework)
+    if framework.failover_timeout_s > 0:
+        endings.withdraw(out, framework)
     out.holds(
         facts.FrameworkDisconnected(framework_id=framework.id),
         facts.TimerSet(what=HEARTBEAT_TIMER, subject=framework.id, at_s=None),
@@ -220,29 +220,13 @@ def failover_timeout(out: Outcome, framework_id: str) -> None:
         remove(out, framework, f"it did not return within its failover timeout of {framework.failover_timeout_s:g} s")
 
 
-def remove(out: Outcome, framework: Framework, reason: str) -> None:
-    """A framework ends, with everything it has."""
+def remove(out: Outcome, framework: Framework, reason: str, *, to: str | None = None, status: int = 202) -> None:
+    """A framework ends, with everything it has.  `to` gets its answer of `status` when all of it is gone."""
     out.holds(
-        facts.FrameworkRemoved(framework_id=framework.id, at_s=out.now.wall_s),
         facts.TimerSet(what=HEARTBEAT_TIMER, subject=framework.id, at_s=None),
         facts.TimerSet(what=FAILOVER_TIMER, subject=framework.id, at_s=None),
     )
-    for agent in _agents_of(out.state, framework):
-        out.order(agent, link_messages.ShutdownFramework(framework_id=framework.id, cause=out.cause))
-    if framework.stream is not None:
-        out.do(effects.CloseStream(stream=framework.stream))
-    count = len(framework.tasks)
-    out.note(f"framework '{framework.name}' is removed: {reason}; it had {count} tasks", framework.id)
-    for task in framework.tasks.values():
-        out.note(f"task {task.id} is killed: its framework is removed", task.id)
-    if framework.info is not None:
-        removed = master.EventFrameworkRemoved(framework_info=framework.info)
-        out.publish(master.Event(type=master.EventType.FRAMEWORK_REMOVED, framework_removed=removed))
-
-
-def end_offers(out: Outcome, framework: Framework) -> None:
-    """All offers of a framework are withdrawn, without telling it: its stream is gone."""
-    out.holds(*(facts.OfferEnded(offer_id=offer_id) for offer_id in framework.offers))
+    endings.end_framework(out, framework, reason, to=to, status=status)
 
 
 def revive(out: Outcome, framework: Framework, roles: tuple[str, ...]) -> None:
@@ -353,28 +337,6 @@ def apply_disconnected(state: MasterState, fact: facts.FrameworkDisconnected) ->
 
 def apply_away(state: MasterState, fact: facts.FrameworkAway) -> None:
     state.frameworks[fact.framework_id].deadline_s = fact.deadline_s
-
-
-def apply_removed(state: MasterState, fact: facts.FrameworkRemoved) -> None:
-    framework = state.frameworks.pop(fact.framework_id, None)
-    if framework is None:
-        framework = Framework(
-            id=fact.framework_id, name="", presence=Presence.COMPLETED, failover_timeout_s=0.0, registered_s=fact.at_s
-        )
-    tasks.apply_end_of(state, framework)
-    state.reconciling.pop(framework.id, None)
-    if framework.stream is not None:
-        state.by_stream.pop(framework.stream, None)
-        framework.stream = None
-    if framework.id in state.allocator.clients:
-        state.allocator.remove_framework(framework.id)
-    state.untold.pop(framework.id, None)
-    framework.presence = Presence.COMPLETED
-    framework.unregistered_s = fact.at_s
-    framework.deadline_s = None
-    state.completed[framework.id] = framework
-    while len(state.completed) > state.config.completed_frameworks_max:
-        state.completed.popitem(last=False)
 
 
 def apply_suppressed(state: MasterState, fact: facts.RolesSuppressed) -> None:

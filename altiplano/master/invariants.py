@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from altiplano.master.state import Agent, Executor, Framework, MasterState, Offer, Presence, Task
+from altiplano.master.state import Agent, End, Executor, Framework, MasterState, Membership, Offer, Presence, Task
 from altiplano.model.resources import EMPTY, Resources
 
 
@@ -14,6 +14,12 @@ def check(state: MasterState) -> None:
         _check_agent(state, agent)
     for framework in state.frameworks.values():
         _check_framework(state, framework)
+    for framework_id in state.withdrawing:
+        assert state.frameworks[framework_id].withdrawn, f"{framework_id} has nothing to give back"
+    for framework_id, framework in state.frameworks.items():
+        assert (framework_id in state.ending) is (framework.presence is Presence.ENDING)
+    for agent_id, parting in state.parting.items():
+        assert agent_id in state.agents or parting.end is End.GONE, f"{agent_id} loses what nobody has"
     for offer in state.offers.values():
         assert state.agents[offer.agent_id].connected, f"offer {offer.id} is of an agent that is away"
         assert state.frameworks[offer.framework_id].connected, f"offer {offer.id} is of a framework that is away"
@@ -22,7 +28,8 @@ def check(state: MasterState) -> None:
         assert framework_id in state.frameworks
         assert all(offer_id in state.offers for offer_id in offer_ids), "an offer is going to be told that is over"
     assert not set(state.frameworks) & set(state.completed), "a framework is both here and gone"
-    assert not set(state.agents) & (set(state.unreachable) | set(state.gone)), "an agent is both here and gone"
+    here = {agent.id for agent in state.agents.values() if agent.membership is not Membership.LEAVING}
+    assert not here & (set(state.unreachable) | set(state.gone)), "an agent is both here and gone"
     for stream, framework_id in state.by_stream.items():
         assert state.frameworks[framework_id].stream == stream
     for link, agent_id in state.by_link.items():
@@ -48,7 +55,8 @@ def _check_agent(state: MasterState, agent: Agent) -> None:
         assert state.frameworks[task.framework_id].tasks[task.id] is task, f"task {task.id} is known in one place only"
         assert task.holds is not task.state.ended, f"task {task.id} in {task.state} holds resources: {task.holds}"
     for offer in agent.offers.values():
-        assert state.offers[offer.id] is offer
+        withdrawn = state.frameworks[offer.framework_id].withdrawn
+        assert state.offers.get(offer.id) is offer or withdrawn[offer.id][0] is offer
 
 
 def _check_framework(state: MasterState, framework: Framework) -> None:
@@ -69,7 +77,7 @@ def _check_framework(state: MasterState, framework: Framework) -> None:
     else:
         client = state.allocator.clients[framework.id]
         assert client.active is framework.connected
-        assert client.offers == len(framework.offers)
+        assert client.offers == len(framework.offers) + len(framework.withdrawn)
         assert client.suppressed == framework.suppressed
     _check_shares(state, framework)
 
@@ -81,6 +89,7 @@ def _check_shares(state: MasterState, framework: Framework) -> None:
         *(task for task in framework.tasks.values() if task.holds),
         *framework.executors.values(),
         *framework.offers.values(),
+        *(offer for offer, _ in framework.withdrawn.values()),
     )
     for holder in holders:
         held[holder.role] = held.get(holder.role, EMPTY) + holder.resources

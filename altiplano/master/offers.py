@@ -77,6 +77,10 @@ def refuse(
 def rescind(out: Outcome, offers: Iterable[Offer]) -> None:
     """Withdraw offers, and say so to frameworks that have heard of them."""
     for offer in offers:
+        if offer.id not in out.state.offers:
+            # Void already, and its framework knows or is told elsewhere.
+            out.holds(facts.WithdrawnEnded(framework_id=offer.framework_id, offer_ids=(offer.id,)))
+            continue
         out.holds(facts.OfferEnded(offer_id=offer.id))
         if offer.told:
             out.tell(out.state.frameworks[offer.framework_id], infos.rescind(offer.id))
@@ -252,26 +256,24 @@ def apply_kept(state: MasterState, fact: facts.OfferKept) -> None:
 
 
 def apply_ended(state: MasterState, fact: facts.OfferEnded) -> None:
-    offer = state.offers.get(fact.offer_id)
-    if offer is not None:
-        apply_end_of(state, offer)
-
-
-def apply_end_of(state: MasterState, offer: Offer) -> None:
-    """An offer is over, its resources are free."""
-    del state.offers[offer.id]
-    agent = state.agents[offer.agent_id]
-    framework = state.frameworks.get(offer.framework_id)
-    if framework is not None:
-        del framework.offers[offer.id]
-    del agent.offers[offer.id]
-    agent.offered = agent.offered - offer.resources
+    offer = state.offers.pop(fact.offer_id, None)
+    if offer is None:
+        return
+    del state.frameworks[offer.framework_id].offers[offer.id]
     if not offer.told:
         untold = state.untold.get(offer.framework_id, [])
         if offer.id in untold:
             untold.remove(offer.id)
         if not untold:
             state.untold.pop(offer.framework_id, None)
+    give_back(state, offer)
+
+
+def give_back(state: MasterState, offer: Offer) -> None:
+    """The resources of an offer that is over are free."""
+    agent = state.agents[offer.agent_id]
+    del agent.offers[offer.id]
+    agent.offered = agent.offered - offer.resources
     state.allocator.recover(agent.id, offer.framework_id, offer.role, offer.resources)
     state.allocator.offer_ended(offer.framework_id)
 

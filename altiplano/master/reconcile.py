@@ -73,13 +73,14 @@ def _unknown(out: Outcome, framework: Framework, task_id: str, agent_id: str | N
     if _may_come_back(state, agent_id):
         return None
     answer, words, since_s = State.UNKNOWN, "Task is unknown", None
-    if agent_id in state.agents:
-        answer, words = State.GONE, "Task is unknown to the agent"
-    elif agent_id is not None and agent_id in state.unreachable:
+    # An agent may be one of these and still a member, while it loses what it ran.
+    if agent_id is not None and agent_id in state.unreachable:
         answer, words = State.UNREACHABLE, "Task is unreachable"
         since_s = state.unreachable[agent_id]
     elif agent_id in state.gone:
         answer, words = State.GONE_BY_OPERATOR, "Task is gone by operator"
+    elif agent_id in state.agents:
+        answer, words = State.GONE, "Task is unknown to the agent"
     return infos.status(
         task_id,
         infos.lost_state(framework, answer),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from altiplano.link import messages as link_messages
-from altiplano.master import facts, infos, offers, reconcile
+from altiplano.master import facts, infos, reconcile
 from altiplano.master.outcome import Outcome
 from altiplano.master.state import (
     STATUSES_MAX,
@@ -14,6 +14,7 @@ from altiplano.master.state import (
     Executor,
     Framework,
     MasterState,
+    Presence,
     Task,
 )
 from altiplano.model.resources import Resources
@@ -28,8 +29,8 @@ def updated(out: Outcome, agent: Agent, message: link_messages.StatusUpdate) -> 
     status = message.status
     framework = out.state.frameworks.get(message.framework_id)
     task_id = status.task_id.value
-    if framework is None:
-        if message.framework_id in out.state.completed:
+    if framework is None or framework.presence is Presence.ENDING:
+        if out.state.is_over(message.framework_id):
             out.order(agent, link_messages.ShutdownFramework(framework_id=message.framework_id, cause=out.cause))
         out.note(f"an update of task {task_id} is ignored: framework {message.framework_id} is not known", task_id)
         return
@@ -319,18 +320,19 @@ def apply_executor_removed(state: MasterState, fact: facts.ExecutorRemoved) -> N
     _drop_executor(state, framework, framework.executors[fact.agent_id, fact.executor_id])
 
 
-def apply_end_of(state: MasterState, framework: Framework) -> None:
-    """A framework is removed: its offers, tasks and executors are gone, its tasks remembered as killed."""
-    for offer in list(framework.offers.values()):
-        offers.apply_end_of(state, offer)
-    for task in list(framework.tasks.values()):
+def apply_end_of(
+    state: MasterState, framework: Framework, task_ids: Iterable[str], executors: Iterable[tuple[str, str]]
+) -> None:
+    """Some of what a framework had is gone with it; the tasks are remembered as killed."""
+    for task_id in task_ids:
+        task = framework.tasks[task_id]
         if not task.state.ended:
             task = copy.copy(task)
             task.state = State.KILLED
             state.counts["tasks_killed"] += 1
         _complete(state, framework, task)
-    for executor in list(framework.executors.values()):
-        _drop_executor(state, framework, executor)
+    for key in executors:
+        _drop_executor(state, framework, framework.executors[key])
 
 
 def _complete(state: MasterState, framework: Framework, task: Task) -> None:

@@ -97,7 +97,17 @@ class Pool:
     def operator(self, **call: object) -> effects.Reply:
         to = self.next("op")
         self.post(events.OperatorCalls(to=to, call=master.Call(**call), cause=to))
-        return next(reply for reply in self.of(effects.Reply) if reply.to == to)
+        return self.answer(to)
+
+    def answer(self, to: str) -> effects.Reply:
+        """The answer to a call, which may need some slices."""
+        for _ in range(1000):
+            for reply in self.of(effects.Reply):
+                if reply.to == to:
+                    return reply
+            assert self.core.wake_at() == 0.0, f"{to} has no answer, and the core has nothing more to do"
+            self.post(Wake(cause="wake"))
+        raise AssertionError(f"{to} has no answer")
 
     def restart(self) -> None:
         """A new process with what the registry holds."""
@@ -185,7 +195,7 @@ class Framework:
         to = self.pool.next("call")
         call = scheduler.Call(type=kind, framework_id=mesos.FrameworkID(value=self.id or ""), **payload)
         self.pool.post(events.FrameworkCalls(to=to, stream=self.stream, call=call, cause=to))
-        return next(reply for reply in self.pool.of(effects.Reply) if reply.to == to)
+        return self.pool.answer(to)
 
     def decline(self, *offers: mesos.Offer, seconds: float | None = None) -> None:
         filters = mesos.Filters(refuse_seconds=seconds) if seconds is not None else None
