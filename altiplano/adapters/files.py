@@ -15,12 +15,15 @@ import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from altiplano.ports.files import READ_BYTES_MAX, FileInfo, FilesFailed
 
 SANDBOX_MODE = 0o750
 PARENT_MODE = 0o755
+LINKS_REMEMBERED = 64
+"""Links of many sandboxes that need not be looked at again."""
 
 T = TypeVar("T")
 
@@ -29,19 +32,14 @@ class LocalFiles:
     """The file system."""
 
     def __init__(self) -> None:
-        self._wanted: list[tuple[Callable[[], None], asyncio.Future[OSError | ValueError | None]]] = []
+        self._wanted: list[tuple[_Sandbox, asyncio.Future[None]]] = []
         self._making: asyncio.Task[None] | None = None
+        self._maker = _Maker()
 
-    async def make_sandbox(self, path: str, user: str | None, links: Sequence[tuple[str, str]]) -> None:
-        with _failing(f"make the sandbox {path}"):
-            error = await self._make(lambda: _make_sandbox(path, user, links))
-            if error is not None:
-                raise error
-
-    def _make(self, work: Callable[[], None]) -> asyncio.Future[OSError | ValueError | None]:
+    def make_sandbox(self, path: str, user: str | None, links: Sequence[tuple[str, str]]) -> asyncio.Future[None]:
         """Queue a sandbox: those of a moment are made by one thread in one go, each taking less than a handover."""
-        done: asyncio.Future[OSError | ValueError | None] = asyncio.get_running_loop().create_future()
-        self._wanted.append((work, done))
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._wanted.append((_Sandbox(path, user, links), done))
         if self._making is None:
             self._making = asyncio.create_task(self._make_all(), name="sandboxes")
         return done
@@ -50,10 +48,14 @@ class LocalFiles:
         try:
             while self._wanted:
                 batch, self._wanted = self._wanted, []
-                errors = await asyncio.to_thread(_tried, [work for work, _ in batch])
-                for (_, done), error in zip(batch, errors, strict=True):
-                    if not done.done():
-                        done.set_result(error)
+                failures = await asyncio.to_thread(self._maker.make, [sandbox for sandbox, _ in batch])
+                for (_, done), failure in zip(batch, failures, strict=True):
+                    if done.done():
+                        continue
+                    if failure is None:
+                        done.set_result(None)
+                    else:
+                        done.set_exception(failure)
         finally:
             self._making = None
 
@@ -87,28 +89,62 @@ def _failing(what: str) -> Iterator[None]:
         raise FilesFailed(f"cannot {what}: {error}") from error
 
 
-def _tried(works: Sequence[Callable[[], None]]) -> list[OSError | ValueError | None]:
-    errors: list[OSError | ValueError | None] = []
-    for work in works:
-        try:
-            work()
-        except (OSError, ValueError) as error:
-            errors.append(error)
-        else:
-            errors.append(None)
-    return errors
+@dataclass(slots=True, frozen=True)
+class _Sandbox:
+    path: str
+    user: str | None
+    links: Sequence[tuple[str, str]]
 
 
-def _make_sandbox(path: str, user: str | None, links: Sequence[tuple[str, str]]) -> None:
-    owner = _owner(user) if user is not None else None
-    _make_parents(os.path.dirname(path))
-    with contextlib.suppress(FileExistsError):
+class _Maker:
+    """Makes sandboxes, on one thread at a time, and remembers which links of many sandboxes are right already."""
+
+    def __init__(self) -> None:
+        self._right: dict[str, str] = {}
+
+    def make(self, sandboxes: Sequence[_Sandbox]) -> list[FilesFailed | None]:
+        """How each of them failed, or None."""
+        failures: list[FilesFailed | None] = []
+        for sandbox in sandboxes:
+            try:
+                with _failing(f"make the sandbox {sandbox.path}"):
+                    self._make_one(sandbox)
+            except FilesFailed as failure:
+                failures.append(failure)
+            else:
+                failures.append(None)
+        return failures
+
+    def _make_one(self, sandbox: _Sandbox) -> None:
+        owner = _owner(sandbox.user) if sandbox.user is not None else None
+        _make_directory(sandbox.path)
+        if owner is not None:
+            os.chown(sandbox.path, owner.pw_uid, owner.pw_gid)
+        for name, target in sandbox.links:
+            if self._right.get(name) == target:
+                continue
+            self._right.pop(name, None)
+            if _link(os.path.join(sandbox.path, name), target):
+                if len(self._right) >= LINKS_REMEMBERED:
+                    self._right.clear()
+                self._right[name] = target
+
+
+def _make_directory(path: str) -> None:
+    """Make a sandbox and what is missing above it.
+
+    That of a task is two levels below what is there, so they are tried in this order and nobody looks before.
+    """
+    runs = os.path.dirname(path)
+    for parent in (os.path.dirname(runs), runs):
+        _make_parents(parent)
+    try:
         os.mkdir(path, SANDBOX_MODE)
-    os.chmod(path, SANDBOX_MODE)
-    if owner is not None:
-        os.chown(path, owner.pw_uid, owner.pw_gid)
-    for name, target in links:
-        _link(os.path.join(path, name), target)
+    except FileExistsError:
+        os.chmod(path, SANDBOX_MODE)
+    else:
+        if _UMASK & SANDBOX_MODE:
+            os.chmod(path, SANDBOX_MODE)
 
 
 def _make_parents(path: str) -> None:
@@ -123,6 +159,15 @@ def _make_parents(path: str) -> None:
             os.mkdir(path, PARENT_MODE)
 
 
+def _umask() -> int:
+    """What this process takes away from the modes of new files; Linux tells it without changing it."""
+    with open("/proc/self/status") as status:
+        return next((int(line.split()[1], 8) for line in status if line.startswith("Umask:")), 0o777)
+
+
+_UMASK = _umask()
+
+
 def _owner(user: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(user)
@@ -130,8 +175,11 @@ def _owner(user: str) -> pwd.struct_passwd:
         raise ValueError(f"this machine has no such user: {user}") from None
 
 
-def _link(name: str, target: str) -> None:
-    """Point a link to `target`, replacing an older link in one step: readers find one or the other."""
+def _link(name: str, target: str) -> bool:
+    """Point a link to `target`, replacing an older link in one step: readers find one or the other.
+
+    Whether it was there and right already.
+    """
     try:
         try:
             os.symlink(target, name)
@@ -141,15 +189,16 @@ def _link(name: str, target: str) -> None:
     except FileExistsError:
         with contextlib.suppress(OSError):
             if os.readlink(name) == target:
-                return
+                return True
     else:
-        return
+        return False
     # Sandboxes are made on several threads, and some of their links have the same name.
     fresh = f"{name}.new-{threading.get_native_id()}"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(fresh)
     os.symlink(target, fresh)
     os.rename(fresh, name)
+    return False
 
 
 def _browse(path: str) -> list[FileInfo]:

@@ -63,10 +63,15 @@ class CancelPreparing(Effect, frozen=True, kw_only=True):
 
 
 class Launch(Effect, frozen=True, kw_only=True):
-    """Answered by `LaunchAnswered`."""
+    """Answered by `LaunchAnswered`, or by `PreparingFailed` where its sandbox could not be made.
+
+    `sandbox`, if there is one, is made first: a container that waits for nothing else needs no turn of the core
+    between the two.
+    """
 
     spec: launcher.LaunchSpec
     cause: str
+    sandbox: MakeSandbox | None = None
 
 
 class Limit(Effect, frozen=True, kw_only=True):

@@ -32,7 +32,7 @@ def run(draft: Draft, framework: mesos.FrameworkInfo, info: mesos.ExecutorInfo, 
         if problems:
             launch.failed(draft, task, f"This agent cannot run the group: {problems[0]}")
         else:
-            launch.begin(draft, task, framework)
+            launch.begin(draft, task)
 
 
 def settle(draft: Draft) -> None:

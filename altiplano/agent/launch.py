@@ -65,37 +65,42 @@ def receive(
     return fresh
 
 
-def begin(draft: Draft, task: Task, framework: mesos.FrameworkInfo) -> None:
-    """Make the sandbox of a task that was received."""
+def begin(draft: Draft, task: Task) -> None:
+    """Start a task that was received; where its command names files, make the sandbox for them first."""
     assert task.stage is Stage.RECEIVED
-    assert draft.state.agent_id is not None
+    if not _uris(task):
+        start(draft, task)
+        return
     draft.fact(facts.SandboxBegun(framework_id=task.framework_id, task_id=task.id))
-    draft.do(
-        effects.MakeSandbox(
-            container_id=task.container_id,
-            directory=task.directory,
-            user=isolation.user(draft.node, framework, task.info.command),
-            links=sandbox.links(draft.node.work_dir, draft.state.agent_id, task.directory, task.id),
-            cause=task.cause,
-        )
+    draft.do(_make_sandbox(draft, task))
+
+
+def _make_sandbox(draft: Draft, task: Task) -> effects.MakeSandbox:
+    assert draft.state.agent_id is not None
+    return effects.MakeSandbox(
+        container_id=task.container_id,
+        directory=task.directory,
+        user=isolation.user(draft.node, draft.framework(task.framework_id), task.info.command),
+        links=sandbox.links(draft.node.work_dir, draft.state.agent_id, task.directory, task.id),
+        cause=task.cause,
     )
 
 
+def _uris(task: Task) -> tuple[mesos.CommandInfoURI, ...]:
+    return task.info.command.uris if task.info.command is not None else ()
+
+
 def sandbox_made(draft: Draft, task: Task) -> None:
-    """Fetch what the command names, or start at once."""
+    """Fetch what the command names."""
     if task.stage is not Stage.SANDBOX:
-        return
-    uris = task.info.command.uris if task.info.command is not None else ()
-    if not uris:
-        start(draft, task)
         return
     draft.fact(facts.FetchBegun(framework_id=task.framework_id, task_id=task.id))
     draft.do(
         effects.Fetch(
             container_id=task.container_id,
             directory=task.directory,
-            user=isolation.user(draft.node, draft.state.frameworks[task.framework_id], task.info.command),
-            uris=uris,
+            user=isolation.user(draft.node, draft.framework(task.framework_id), task.info.command),
+            uris=_uris(task),
             cause=task.cause,
         )
     )
@@ -114,15 +119,21 @@ def start(draft: Draft, task: Task) -> None:
     draft.fact(facts.ContainerLaunching(framework_id=task.framework_id, task_id=task.id))
     if task.state is TaskState.STAGING:
         draft.report(task, command.launching())
-    draft.do(effects.Launch(spec=spec(draft, task), cause=task.cause))
+    order(draft, task)
+
+
+def order(draft: Draft, task: Task) -> None:
+    """Have the container started.  Its sandbox is there if files were fetched into it, else it is made with it."""
+    made_first = None if _uris(task) else _make_sandbox(draft, task)
+    draft.do(effects.Launch(spec=spec(draft, task), cause=task.cause, sandbox=made_first))
 
 
 def spec(draft: Draft, task: Task) -> launcher.LaunchSpec:
     """Everything the launcher needs.  The same task gives the same container, also after a restart."""
-    framework, order = draft.state.frameworks[task.framework_id], task.info.command
-    assert order is not None
+    framework, run = draft.framework(task.framework_id), task.info.command
+    assert run is not None
     assert draft.state.agent_id is not None
-    executable, argv = program(order)
+    executable, argv = program(run)
     return launcher.LaunchSpec(
         container_id=task.container_id,
         executable=executable,
@@ -131,7 +142,7 @@ def spec(draft: Draft, task: Task) -> launcher.LaunchSpec:
         directory=task.directory,
         stdout=posixpath.join(task.directory, "stdout"),
         stderr=posixpath.join(task.directory, "stderr"),
-        user=isolation.user(draft.node, framework, task.info.command),
+        user=isolation.user(draft.node, framework, run),
         rlimits=isolation.rlimits(task.info.container),
         cgroup=isolation.limits(draft.node, (task.info,)),
         output_max_bytes=draft.node.output_max_bytes,
@@ -197,18 +208,18 @@ def kill(draft: Draft, task: Task, why: Why, *, policy: mesos.KillPolicy | None 
         return
     if why is Why.REMOVED and policy is None:
         policy = _grace(draft.node.shutdown_grace_s)
-    order = command.kill(plan_of(draft, task), task.killing, why=why, policy=policy, wall_s=draft.now.wall_s)
-    if order is None:
+    kill_ = command.kill(plan_of(draft, task), task.killing, why=why, policy=policy, wall_s=draft.now.wall_s)
+    if kill_ is None:
         return
-    draft.fact(facts.KillOrdered(framework_id=task.framework_id, task_id=task.id, killing=order.killing))
+    draft.fact(facts.KillOrdered(framework_id=task.framework_id, task_id=task.id, killing=kill_.killing))
     if why is Why.REMOVED:
         drop_stream(draft, task)
-    elif order.report is not None:
-        draft.report(task, order.report)
-    draft.timer(("kill", *task.key), draft.now.mono_of(order.killing.deadline_wall_s))
-    if order.terminate and task.stage is not Stage.STARTING:
+    elif kill_.report is not None:
+        draft.report(task, kill_.report)
+    draft.timer(("kill", *task.key), draft.now.mono_of(kill_.killing.deadline_wall_s))
+    if kill_.terminate and task.stage is not Stage.STARTING:
         draft.do(effects.Terminate(container_id=task.container_id))
-    draft.note_task(task, _killed_because(order.killing))
+    draft.note_task(task, _killed_because(kill_.killing))
 
 
 def _killed_because(killing: command.Killing) -> str:
@@ -347,7 +358,7 @@ def drop_stream(draft: Draft, task: Task) -> None:
 
 
 def plan_of(draft: Draft, task: Task) -> command.Plan:
-    return command.plan(task.info, draft.state.frameworks[task.framework_id])
+    return command.plan(task.info, draft.framework(task.framework_id))
 
 
 def lost_state(framework: mesos.FrameworkInfo) -> TaskState:

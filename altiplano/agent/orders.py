@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from altiplano.agent import executors, facts, groups, isolation, launch, updates
 from altiplano.agent.draft import Draft
+from altiplano.agent.state import info_of
 from altiplano.executors import command, custom
 from altiplano.link import messages
 from altiplano.model.tasks import State as TaskState
-from altiplano.wire import json
 from altiplano.wire.errors import WireError
 from altiplano.wire.messages import mesos
 
@@ -33,7 +33,7 @@ def run(draft: Draft, order: messages.RunTask) -> None:
     elif problem is not None:
         launch.failed(draft, fresh, f"This agent cannot run the task: {problem}")
     else:
-        launch.begin(draft, fresh, order.framework)
+        launch.begin(draft, fresh)
 
 
 def _run_hosted(draft: Draft, order: messages.RunTask, task: mesos.TaskInfo, executor: mesos.ExecutorInfo) -> None:
@@ -152,7 +152,7 @@ def know(draft: Draft, framework: mesos.FrameworkInfo) -> None:
 
 def _read(draft: Draft, raw: bytes) -> mesos.TaskInfo | None:
     try:
-        return json.decode(mesos.TaskInfo, raw)
+        return info_of(raw)
     except WireError as error:
         draft.note(f"the master sent a task that cannot be read: {error}")
         return None

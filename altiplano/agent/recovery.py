@@ -111,7 +111,6 @@ def _give_up(draft: Draft, task: Task, outcome: launcher.Outcome | None) -> None
 
 def _unknown(draft: Draft, task: Task, *, rebooted: bool) -> None:
     """The launcher has never heard of the container, or has lost it with the machine."""
-    framework = draft.state.frameworks[task.framework_id]
     if task.stage in (Stage.RUNNING, Stage.KILLING):
         launch.gone(draft, task)
     elif rebooted or task.killing is not None:
@@ -119,13 +118,13 @@ def _unknown(draft: Draft, task: Task, *, rebooted: bool) -> None:
             draft,
             task,
             "The machine or the agent was restarted before the command was started",
-            state=launch.lost_state(framework),
+            state=launch.lost_state(draft.framework(task.framework_id)),
             reason=Reason.REASON_AGENT_RESTARTED,
         )
     elif task.stage is Stage.STARTING:
-        draft.do(effects.Launch(spec=launch.spec(draft, task), cause=task.cause))
+        launch.order(draft, task)
     else:
-        launch.begin(draft, task, framework)
+        launch.begin(draft, task)
 
 
 def _reattach(draft: Draft, task: Task, outcome: launcher.Started) -> None:

@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol, assert_never
+from typing import Any, Protocol, TypeVar, assert_never
 
 import msgspec
 import structlog
@@ -75,6 +75,8 @@ _TOLD_AT = {
 }
 
 log = structlog.get_logger("altiplano.agent")
+
+T = TypeVar("T")
 
 Dialler = Callable[[int], Awaitable[Connection]]
 """Connects to the master, given the newest epoch obeyed.  Raises CannotDial."""
@@ -322,9 +324,10 @@ class Agent:
             case effects.Say():
                 self._say(effect)
             case effects.Launch():
-                self._begin(self._launch(effect.spec, effect.cause), f"launch {effect.spec.container_id}")
+                self._launch(effect)
             case effects.Forget():
-                self._begin(self._forget(effect.container_id), f"forget {effect.container_id}")
+                forgotten = self.outside.launcher.forget(effect.container_id)
+                self._when(forgotten, lambda answer: self._forgotten(effect.container_id, answer))
             case effects.MakeSandbox():
                 self._prepare(effect.container_id, self._make_sandbox(effect))
             case effects.Fetch():
@@ -359,6 +362,21 @@ class Agent:
                     self._exit.set_result(effect)
             case _:
                 assert_never(effect)
+
+    def _when(self, awaited: Awaitable[T], then: Callable[[asyncio.Future[T]], None]) -> None:
+        """Go on when an answer is there.  What `then` raises ends the process like a task's failure."""
+        answer = asyncio.ensure_future(awaited)
+        answer.add_done_callback(lambda done: self._settle(done, then))
+
+    def _settle(self, answer: asyncio.Future[T], then: Callable[[asyncio.Future[T]], None]) -> None:
+        if answer.cancelled() or self._group is None or self._exit is None or self._exit.done():
+            # Too late: the next process asks again.  An error counts as looked at.
+            _ = answer.cancelled() or answer.exception()
+            return
+        try:
+            then(answer)
+        except Exception as error:
+            self._begin(_fail(error), "failure")
 
     def _begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         assert self._group is not None, "nothing is done before the agent runs or after it has ended"
@@ -448,6 +466,31 @@ class Agent:
         made = events.SandboxMade(cause=effect.cause, seed=self._seed(), container_id=effect.container_id)
         self._post(made)
 
+    def _launch(self, effect: effects.Launch) -> None:
+        if effect.sandbox is None:
+            self._start(effect)
+        else:
+            box = effect.sandbox
+            made = self.outside.files.make_sandbox(box.directory, box.user, box.links)
+            self._when(made, lambda answer: self._sandbox_made(effect, answer))
+
+    def _sandbox_made(self, effect: effects.Launch, made: asyncio.Future[None]) -> None:
+        try:
+            made.result()
+        except FilesFailed as error:
+            self._post(self._failed(effect.spec.container_id, str(error), effect.cause))
+            return
+        crash.at("sandbox_made")
+        self._start(effect)
+
+    def _start(self, effect: effects.Launch) -> None:
+        crash.at("before_launch")
+        self._when(self.outside.launcher.launch(effect.spec), lambda answer: self._launched(effect.cause, answer))
+
+    def _launched(self, cause: str, answer: asyncio.Future[launcher.Started | launcher.LaunchFailed]) -> None:
+        crash.at("after_launch")
+        self._post(events.LaunchAnswered(cause=cause, seed=self._seed(), outcome=answer.result()))
+
     async def _fetch(self, effect: effects.Fetch) -> None:
         begun = self.outside.clock.now().mono_s
         try:
@@ -469,12 +512,6 @@ class Agent:
     def _failed(self, container_id: str, sentence: str, cause: str) -> events.PreparingFailed:
         return events.PreparingFailed(cause=cause, seed=self._seed(), container_id=container_id, sentence=sentence)
 
-    async def _launch(self, spec: launcher.LaunchSpec, cause: str) -> None:
-        crash.at("before_launch")
-        outcome = await self.outside.launcher.launch(spec)
-        crash.at("after_launch")
-        self._post(events.LaunchAnswered(cause=cause, seed=self._seed(), outcome=outcome))
-
     async def _terminate(self, container_id: str) -> None:
         # An unknown one has ended by itself meanwhile, and its end is on the way.
         crash.at("before_terminate")
@@ -494,9 +531,9 @@ class Agent:
     async def _destroy(self, container_id: str) -> None:
         await self.outside.launcher.destroy(container_id)
 
-    async def _forget(self, container_id: str) -> None:
+    def _forgotten(self, container_id: str, answer: asyncio.Future[None]) -> None:
         try:
-            await self.outside.launcher.forget(container_id)
+            answer.result()
             crash.at("after_forget")
         except launcher.LauncherClosed:
             raise
@@ -532,6 +569,11 @@ class Agent:
         """`decide` failed: leave a recording that plays the way to it."""
         path = self.engine.recorder.save(os.path.join(self.node.work_dir, "recordings"), event.cause)
         log.error("a bug in the agent; the event was dropped", action="bug", cause=event.cause, recording=path)
+
+
+async def _fail(error: Exception) -> None:
+    """A part of the process that has failed."""
+    raise error
 
 
 def disk_used(directory: str) -> float:

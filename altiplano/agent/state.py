@@ -1,10 +1,14 @@
 """What an agent knows.  `State.apply` alone changes it, one fact at a time.
 
+                ┌──────────────────────────────────┐
+                │                                  ▼
             received ──► sandbox ──► fetching ──► starting ──► running ──► killing
-                │           │   └────────┼───────────▲│           │           │
+                │           │            │            │           │           │
                 ├───────────┴────────────┴────────────┴─────┬─────┴───────────┘
                 │                                           ▼
                 └──► sent ─────────────────────────────►  ended
+
+A task whose command names no files is starting at once, and its sandbox is made on the way.
 
 A task of a custom executor waits as `received` until the executor listens, then it is `sent`; what becomes
 of it the executor tells (`executor_state`).
@@ -15,6 +19,7 @@ another stage takes it up again at `received`: making a sandbox and fetching may
 
 from __future__ import annotations
 
+import functools
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from enum import Enum
@@ -28,6 +33,7 @@ from altiplano.engine.core import Fact
 from altiplano.executors import command
 from altiplano.model.tasks import State as TaskState
 from altiplano.model.tasks import may_step
+from altiplano.wire import json
 from altiplano.wire.messages import mesos
 
 Key = tuple[str, str]
@@ -38,6 +44,9 @@ COMPLETED_PER_FRAMEWORK_MAX = 150
 
 FRAMEWORKS_IDLE_MAX = 50
 """Frameworks without a task that are shown."""
+
+INFOS_REMEMBERED = 16
+"""Tasks that need not be read again."""
 
 SANDBOXES_MAX = 100_000
 """Sandboxes of ended tasks that are kept; the oldest go first."""
@@ -57,9 +66,9 @@ class Stage(Enum):
 
 
 STEPS: Mapping[Stage, frozenset[Stage]] = {
-    Stage.RECEIVED: frozenset({Stage.SANDBOX, Stage.SENT, Stage.ENDED}),
+    Stage.RECEIVED: frozenset({Stage.SANDBOX, Stage.STARTING, Stage.SENT, Stage.ENDED}),
     Stage.SENT: frozenset({Stage.ENDED}),
-    Stage.SANDBOX: frozenset({Stage.FETCHING, Stage.STARTING, Stage.ENDED}),
+    Stage.SANDBOX: frozenset({Stage.FETCHING, Stage.ENDED}),
     Stage.FETCHING: frozenset({Stage.STARTING, Stage.ENDED}),
     Stage.STARTING: frozenset({Stage.RUNNING, Stage.ENDED}),
     Stage.RUNNING: frozenset({Stage.KILLING, Stage.ENDED}),
@@ -86,6 +95,12 @@ LINK_STEPS: Mapping[Link, frozenset[Link]] = {
     Link.GREETED: frozenset({Link.MEMBER, Link.OFFLINE}),
     Link.MEMBER: frozenset({Link.OFFLINE}),
 }
+
+
+@functools.lru_cache(INFOS_REMEMBERED)
+def info_of(raw: bytes) -> mesos.TaskInfo:
+    """Read a task.  An order, its draft and its fact ask in one breath, and the answer cannot change."""
+    return json.decode(mesos.TaskInfo, raw)
 
 
 class Task:
@@ -116,7 +131,7 @@ class Task:
     def __init__(self, fact: facts.TaskReceived) -> None:
         self.framework_id = fact.framework_id
         self.raw = bytes(fact.task)
-        self.info = msgspec.json.decode(self.raw, type=mesos.TaskInfo)
+        self.info = info_of(self.raw)
         executor = self.info.executor
         self.grouped = executor is not None and executor.type is mesos.ExecutorInfoType.DEFAULT
         """The built-in executor of groups runs it, in a container of its own."""
@@ -321,11 +336,7 @@ class State:
             case facts.FetchBegun():
                 self.tasks[key].step(Stage.FETCHING)
             case facts.ContainerLaunching():
-                task = self.tasks[key]
-                if task.stage is Stage.RECEIVED:
-                    # In a recovery the stages in between, which are not durable, are missing.
-                    task.step(Stage.SANDBOX)
-                task.step(Stage.STARTING)
+                self.tasks[key].step(Stage.STARTING)
             case facts.TaskStarted():
                 task = self.tasks[key]
                 task.step(Stage.RUNNING)

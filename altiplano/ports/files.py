@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -29,8 +29,11 @@ class FileInfo(msgspec.Struct, frozen=True, kw_only=True):
 class Files(Protocol):
     """Paths are absolute.  Errors are FilesFailed."""
 
-    async def make_sandbox(self, path: str, user: str | None, links: Sequence[tuple[str, str]]) -> None:
-        """Make a directory (mode 0750, owned by `user`) and its parents, then links (name, target) anew."""
+    def make_sandbox(self, path: str, user: str | None, links: Sequence[tuple[str, str]]) -> Awaitable[None]:
+        """Make a directory (mode 0750, owned by `user`) and its parents, then links (name, target) anew.
+
+        It is begun by the call, whoever awaits the answer and when.
+        """
         ...
 
     async def browse(self, path: str) -> Sequence[FileInfo]:

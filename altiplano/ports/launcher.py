@@ -13,7 +13,7 @@ written as JSON (`msgspec.json.encode`), since specs are logged.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Final, Protocol
 
 import msgspec
@@ -142,19 +142,20 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cpu_throttled_s: float | None = None
 
 
-def refusal(spec: LaunchSpec) -> str | None:
-    """Why a spec cannot be launched anywhere, or None."""
+def refusal(spec: LaunchSpec, text: bytes | None = None) -> str | None:
+    """Why a spec cannot be launched anywhere, or None.  `text` is its JSON form, for who has it already."""
     name = spec.container_id
     if not name or len(name.encode()) > CONTAINER_ID_CHARS_MAX or "/" in name or name in (".", ".."):
         return f"The container id {name!r:.300} cannot be a file name of at most 255 bytes."
     if not spec.argv:
         return "The command is empty: argv needs at least the program's own name."
-    size = len(msgspec.json.encode(spec))
-    if size > SPEC_BYTES_MAX:
-        return f"Command and environment have {size} bytes, at most {SPEC_BYTES_MAX} are possible; use a file."
-    for text in (spec.executable, *spec.argv, *(part for pair in spec.environment for part in pair)):
-        if "\0" in text:
-            return f"A zero byte stands in {text!r:.100}; no program can be given one."
+    text = msgspec.json.encode(spec) if text is None else text
+    if len(text) > SPEC_BYTES_MAX:
+        return f"Command and environment have {len(text)} bytes, at most {SPEC_BYTES_MAX} are possible; use a file."
+    if b"\\u0000" in text:
+        for part in (spec.executable, *spec.argv, *(part for pair in spec.environment for part in pair)):
+            if "\0" in part:
+                return f"A zero byte stands in {part!r:.100}; no program can be given one."
     for key, _ in spec.environment:
         if not key or "=" in key:
             return f"The environment variable name {key!r:.100} is empty or holds an equals sign."
@@ -189,9 +190,11 @@ class Launcher(Protocol):
 
     All calls may be made at once and are carried out in order.  A lost
     connection is mended inside: a call that was under way is sent again.
+    `launch` and `forget`, of which there are very many, may answer by a plain
+    future: the caller needs no task to wait in.
     """
 
-    async def launch(self, spec: LaunchSpec) -> Started | LaunchFailed:
+    def launch(self, spec: LaunchSpec) -> Awaitable[Started | LaunchFailed]:
         """Start a container.  The same id never starts twice: a second call gets the first answer.
 
         Raises `LauncherError` where the launcher cannot keep records (a full
@@ -210,7 +213,7 @@ class Launcher(Protocol):
         """
         ...
 
-    async def forget(self, container_id: str) -> None:
+    def forget(self, container_id: str) -> Awaitable[None]:
         """The caller has the outcome in its own durable log: the record and the cgroup go.
 
         Raises `LauncherError` for a container that still runs.  Unknown ids are forgotten already.

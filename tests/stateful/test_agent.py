@@ -138,6 +138,7 @@ class AgentMachine(RuleBasedStateMachine):
             case effects.MakeSandbox():
                 self.answers.append(events.SandboxMade(cause="x", seed=self.seed(), container_id=effect.container_id))
             case effects.Launch():
+                assert effect.sandbox is None or effect.sandbox.directory == effect.spec.directory
                 self.launch(effect.spec)
             case effects.Tell():
                 self.tell(effect.stream, effect.event)

@@ -16,8 +16,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, Final, cast
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -39,8 +40,64 @@ ERRORS: Final[Mapping[str, type[launcher.LauncherError]]] = {
 }
 
 
+T = TypeVar("T")
+_encode = msgspec.json.encode
+_WORDS = msgspec.json.Decoder(list[msgspec.Raw])
+
+_STARTS: Final = msgspec.json.Decoder(launcher.Started | launcher.LaunchFailed)
+_EXITED = msgspec.json.Decoder(launcher.Exited)
+_INVENTORY = msgspec.json.Decoder(tuple[launcher.Container, ...])
+_USAGE = msgspec.json.Decoder(launcher.Usage)
+_SENTENCES = msgspec.json.Decoder(tuple[str, ...])
+_SENTENCE = msgspec.json.Decoder(str)
+_PIDS = msgspec.json.Decoder(list[int])
+_NOTHING = msgspec.json.Decoder(None)
+
+
 class SupervisorUnreachable(launcher.LauncherError):
     """No supervisor answers in this work directory and none could be started."""
+
+
+class _Asked:
+    """A request, as it was and may again be sent, and whoever waits for its answer."""
+
+    __slots__ = ("answer", "line", "reads")
+
+    def __init__(self, line: bytes, answer: asyncio.Future[Any], reads: msgspec.json.Decoder[Any]) -> None:
+        self.line = line
+        self.answer = answer
+        self.reads = reads
+
+
+class _Wire(asyncio.Protocol):
+    """The lines that arrive on one connection; `ended` is done when none will come any more."""
+
+    def __init__(self, heard: Callable[[bytes], None]) -> None:
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._heard = heard
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def data_received(self, data: bytes) -> None:
+        if self.ended.done():
+            return
+        *lines, rest = data.split(b"\n")
+        try:
+            if lines:
+                self._heard(b"".join((*self._parts, lines[0])))
+                for line in lines[1:]:
+                    self._heard(line)
+                self._parts, self._size = [], 0
+            self._parts.append(rest)
+            self._size += len(rest)
+            if self._size > LINE_BYTES_MAX:
+                raise launcher.LauncherError(f"The supervisor said more than {LINE_BYTES_MAX} bytes in one line.")
+        except Exception as error:
+            self.ended.set_exception(error)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
 
 
 async def connect(
@@ -68,9 +125,10 @@ class SupervisorClient:
         self.agent_key = agent_key or hashlib.sha256(self.state_dir.encode()).hexdigest()[:12]
         self._environment = environment
         self._numbers = 0
-        self._asked: dict[int, tuple[bytes, asyncio.Future[Any]]] = {}
-        self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)
-        self._writer: asyncio.StreamWriter | None = None
+        self._asked: dict[int, _Asked] = {}
+        self._waiting: deque[tuple[int, _Asked]] = deque()
+        self._unsent: list[bytes] = []
+        self._transport: asyncio.WriteTransport | None = None
         self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failure: launcher.LauncherError | None = None
@@ -93,34 +151,34 @@ class SupervisorClient:
 
     # The port.
 
-    async def launch(self, spec: launcher.LaunchSpec) -> launcher.Started | launcher.LaunchFailed:
-        sentence = launcher.refusal(spec)
-        if sentence is not None:
-            return launcher.LaunchFailed(container_id=spec.container_id, sentence=sentence)
-        answer = await self._ask("launch", spec)
-        return cast(
-            launcher.Started | launcher.LaunchFailed,
-            msgspec.convert(answer, launcher.Started | launcher.LaunchFailed),
-        )
+    def launch(self, spec: launcher.LaunchSpec) -> asyncio.Future[launcher.Started | launcher.LaunchFailed]:
+        text = _encode(spec)
+        sentence = launcher.refusal(spec, text)
+        if sentence is None:
+            return self._ask("launch", text, _STARTS)
+        refused = asyncio.get_running_loop().create_future()
+        refused.set_result(launcher.LaunchFailed(container_id=spec.container_id, sentence=sentence))
+        return refused
 
     async def kill(self, container_id: str, signal_number: int, scope: launcher.Scope = launcher.Scope.GROUP) -> None:
-        await self._ask("kill", {"container_id": container_id, "signal_number": signal_number, "scope": scope})
+        arguments = {"container_id": container_id, "signal_number": signal_number, "scope": scope}
+        await self._ask("kill", _encode(arguments), _NOTHING)
 
     async def destroy(self, container_id: str) -> None:
-        await self._ask("destroy", {"container_id": container_id})
+        await self._ask("destroy", _encode({"container_id": container_id}), _NOTHING)
 
-    async def forget(self, container_id: str) -> None:
-        await self._ask("forget", {"container_id": container_id})
+    def forget(self, container_id: str) -> asyncio.Future[None]:
         self._exits.pop(container_id, None)
+        return self._ask("forget", _encode({"container_id": container_id}), _NOTHING)
 
     async def update(self, container_id: str, limits: launcher.CgroupLimits) -> None:
-        await self._ask("update", {"container_id": container_id, "limits": limits})
+        await self._ask("update", _encode({"container_id": container_id, "limits": limits}), _NOTHING)
 
     async def inventory(self) -> tuple[launcher.Container, ...]:
-        return msgspec.convert(await self._ask("inventory", {}), tuple[launcher.Container, ...])
+        return await self._ask("inventory", b"{}", _INVENTORY)
 
     async def usage(self, container_id: str) -> launcher.Usage:
-        return msgspec.convert(await self._ask("usage", {"container_id": container_id}), launcher.Usage)
+        return await self._ask("usage", _encode({"container_id": container_id}), _USAGE)
 
     async def events(self) -> AsyncIterator[launcher.LauncherEvent]:
         news: asyncio.Queue[launcher.LauncherEvent | None] = asyncio.Queue()
@@ -151,7 +209,7 @@ class SupervisorClient:
         self._fail(launcher.LauncherClosed("The launcher was closed; connect again to use it."))
 
     async def stop(self, grace_s: float) -> None:
-        pids = await self._ask("stop", {"grace_s": grace_s})
+        pids = await self._ask("stop", _encode({"grace_s": grace_s}), _PIDS)
         await self.close()  # `_stopped` has kept the connection from starting another supervisor meanwhile
         async with asyncio.timeout(START_S_MAX):
             while any(map(_lives, pids)):  # noqa: ASYNC110 - other processes set no event of ours
@@ -165,21 +223,31 @@ class SupervisorClient:
 
     # The connection.
 
-    async def _ask(self, verb: str, arguments: object) -> Any:
-        async with self._slots:
-            if self._failure is not None:
-                raise self._failure
-            self._numbers += 1
-            number = self._numbers
-            line = msgspec.json.encode([number, verb, arguments]) + b"\n"
-            future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            self._asked[number] = (line, future)
-            try:
-                if self._writer is not None:
-                    self._writer.write(line)
-                return await future
-            finally:
-                self._asked.pop(number, None)
+    def _ask(self, verb: str, arguments: bytes, reads: msgspec.json.Decoder[T]) -> asyncio.Future[T]:
+        """Queue a request; its answer as soon as there is one, after however many connections."""
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        if self._failure is not None:
+            answer.set_exception(self._failure)
+            return answer
+        self._numbers += 1
+        asked = _Asked(b'[%d,"%b",%b]\n' % (self._numbers, verb.encode(), arguments), answer, reads)
+        if len(self._asked) < IN_FLIGHT_MAX:
+            self._send(self._numbers, asked)
+        else:
+            self._waiting.append((self._numbers, asked))
+        return answer
+
+    def _send(self, number: int, asked: _Asked) -> None:
+        """What is asked in one turn of the event loop leaves together."""
+        self._asked[number] = asked
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(asked.line)
+
+    def _flush(self) -> None:
+        lines, self._unsent = self._unsent, []
+        if self._transport is not None and lines:
+            self._transport.write(b"".join(lines))
 
     async def _stay_connected(self) -> None:
         try:
@@ -194,9 +262,11 @@ class SupervisorClient:
     def _fail(self, failure: launcher.LauncherError) -> None:
         self._failure = self._failure or failure
         self._ready.set()
-        for _, future in self._asked.values():
-            if not future.done():
-                future.set_exception(self._failure)
+        for asked in (*self._asked.values(), *(asked for _, asked in self._waiting)):
+            if not asked.answer.done():
+                asked.answer.set_exception(self._failure)
+        self._asked.clear()
+        self._waiting.clear()
         if self._news is not None:
             self._news.put_nowait(None)
 
@@ -252,39 +322,49 @@ class SupervisorClient:
 
     async def _serve(self, sock: socket.socket) -> None:
         """Say hello, ask again what has no answer, take answers until the connection ends."""
-        reader, writer = await asyncio.open_unix_connection(sock=sock, limit=LINE_BYTES_MAX)
+        wire = _Wire(self._take)
+        transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: wire, sock=sock)
         try:
-            writer.write(msgspec.json.encode([0, "hello", {}]) + b"\n")
-            for line, _ in self._asked.values():
-                writer.write(line)
-            self._writer = writer
-            while line := await reader.readline():
-                self._take(msgspec.json.decode(line))
-        except ConnectionError:
-            pass
+            # Nobody waits any more for what was given up.
+            self._asked = {number: asked for number, asked in self._asked.items() if not asked.answer.done()}
+            self._unsent = []
+            lines = [b'[0,"hello",{}]\n', *(asked.line for asked in self._asked.values())]
+            transport.write(b"".join(lines))
+            self._transport = transport
+            await wire.ended
         finally:
-            self._writer = None
-            writer.close()
+            self._transport = None
+            transport.close()
 
-    def _take(self, words: list[Any]) -> None:
-        match words:
-            case [0, "ok", introduction]:
-                self._introduce(introduction)
-            case [0, "exited", fact]:
-                exited = msgspec.convert(fact, launcher.Exited)
-                self._exits[exited.container_id] = exited
-                self._tell(exited)
-            case [0, "degraded", sentences]:
-                self._degraded = tuple(sentences)
-                self._tell(launcher.Degraded(sentences=self._degraded))
-            case [0, "stopped"]:
-                self._stopped = True
-            case [number, "ok", value]:
-                self._settle(number, value, None)
-            case [number, "refused", kind, sentence]:
-                self._settle(number, None, ERRORS.get(kind, launcher.LauncherError)(sentence))
-            case _:
-                raise launcher.LauncherError(f"The supervisor said something unknown: {words!r:.200}")
+    def _take(self, line: bytes) -> None:
+        number, word, *rest = map(bytes, _WORDS.decode(line))
+        if number != b"0":
+            self._answered(int(number), word == b'"ok"', rest)
+        elif word == b'"exited"':
+            exited = _EXITED.decode(rest[0])
+            self._exits[exited.container_id] = exited
+            self._tell(exited)
+        elif word == b'"ok"':
+            self._introduce(msgspec.json.decode(rest[0]))
+        elif word == b'"degraded"':
+            self._degraded = _SENTENCES.decode(rest[0])
+            self._tell(launcher.Degraded(sentences=self._degraded))
+        elif word == b'"stopped"':
+            self._stopped = True
+        else:
+            raise launcher.LauncherError(f"The supervisor said something unknown: {line!r:.200}")
+
+    def _answered(self, number: int, well: bool, rest: list[bytes]) -> None:
+        asked = self._asked.pop(number, None)
+        while self._waiting and len(self._asked) < IN_FLIGHT_MAX:
+            self._send(*self._waiting.popleft())
+        if asked is None or asked.answer.done():
+            return
+        if well:
+            asked.answer.set_result(asked.reads.decode(rest[0]))
+        else:
+            kind, sentence = (_SENTENCE.decode(part) for part in rest)
+            asked.answer.set_exception(ERRORS.get(kind, launcher.LauncherError)(sentence))
 
     def _introduce(self, introduction: dict[str, Any]) -> None:
         if introduction["protocol"] != PROTOCOL:
@@ -306,17 +386,9 @@ class SupervisorClient:
 
     def upgrade(self) -> None:
         """Let supervisor and keeper go on, in place, with the programs that are on disk; no task notices."""
-        if self._writer is not None:
-            self._writer.write(msgspec.json.encode([-1, "upgrade", {}]) + b"\n")
-
-    def _settle(self, number: int, value: Any, error: launcher.LauncherError | None) -> None:
-        _, future = self._asked.get(number, (b"", None))
-        if future is None or future.done():
-            return
-        if error is None:
-            future.set_result(value)
-        else:
-            future.set_exception(error)
+        self._flush()
+        if self._transport is not None:
+            self._transport.write(b'[-1,"upgrade",{}]\n')
 
     def _tell(self, event: launcher.LauncherEvent) -> None:
         if self._news is not None:

@@ -57,6 +57,12 @@ def task(task_id: str = "t1", value: str = "true", **more: object) -> mesos.Task
     return msgspec.structs.replace(plain, **more)  # type: ignore[arg-type]
 
 
+def fetching(task_id: str = "t1", **more: object) -> mesos.TaskInfo:
+    """A task that needs a file, and therefore its sandbox, before it can be started."""
+    uri = mesos.CommandInfoURI(value="http://example/x")
+    return task(task_id, command=mesos.CommandInfo(value="true", uris=(uri,)), **more)
+
+
 def seconds(amount: float) -> mesos.DurationInfo:
     return mesos.DurationInfo(nanoseconds=round(amount * 1e9))
 
@@ -131,6 +137,18 @@ class Agent:
     def sandbox_made(self, task_id: str = "t1") -> Decision:
         return self.post(events.SandboxMade(cause="x", seed=self.seed(), container_id=self.container(task_id)))
 
+    def fetched(self, task_id: str = "t1") -> Decision:
+        return self.post(
+            events.Fetched(
+                cause="x",
+                seed=self.seed(),
+                container_id=self.container(task_id),
+                files=1,
+                size_bytes=10,
+                took_s=0.2,
+            )
+        )
+
     def prepare_failed(self, sentence: str, task_id: str = "t1") -> Decision:
         return self.post(
             events.PreparingFailed(cause="x", seed=self.seed(), container_id=self.container(task_id), sentence=sentence)
@@ -173,7 +191,6 @@ class Agent:
         self.recover()
         self.join()
         self.run(info, by)
-        self.sandbox_made()
         self.started()
         self.ack()
         self.ack()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from altiplano.agent import effects, events
@@ -11,7 +13,7 @@ from altiplano.ports import launcher
 from altiplano.wire import json
 from altiplano.wire.messages import executor as api
 from altiplano.wire.messages import mesos
-from tests.unit.agent.harness import FRAMEWORK, Agent, framework, of, task
+from tests.unit.agent.harness import FRAMEWORK, Agent, fetching, framework, of, task
 
 KEY = (FRAMEWORK, "default")
 
@@ -23,10 +25,15 @@ def member() -> Agent:
     return agent
 
 
-def group(agent: Agent, *names: str, kind: mesos.ExecutorInfoType = mesos.ExecutorInfoType.DEFAULT) -> Decision:
+def group(
+    agent: Agent,
+    *names: str,
+    kind: mesos.ExecutorInfoType = mesos.ExecutorInfoType.DEFAULT,
+    make: Callable[..., mesos.TaskInfo] = task,
+) -> Decision:
     command = mesos.CommandInfo(value="./executor") if kind is mesos.ExecutorInfoType.CUSTOM else None
     info = mesos.ExecutorInfo(executor_id=mesos.ExecutorID(value="default"), type=kind, command=command)
-    tasks = tuple(msgspec.Raw(json.encode(task(name, executor=info))) for name in names)
+    tasks = tuple(msgspec.Raw(json.encode(make(name, executor=info))) for name in names)
     return agent.hear(messages.RunTaskGroup(framework=framework(), executor=info, tasks=tasks))
 
 
@@ -34,7 +41,6 @@ def up(*names: str) -> Agent:
     agent = member()
     group(agent, *names)
     for name in names:
-        agent.sandbox_made(name)
         agent.started(name)
         agent.ack(name)
         agent.ack(name)
@@ -47,7 +53,9 @@ def ended(agent: Agent) -> list[int]:
 
 def test_each_task_has_a_container_of_its_own_within_the_sandbox_of_the_executor():
     agent = member()
-    first, second = of(effects.MakeSandbox, group(agent, "a", "b"))
+    first, second = (launch.sandbox for launch in of(effects.Launch, group(agent, "a", "b")))
+    assert first is not None
+    assert second is not None
     base = agent.core.state.executors[KEY].directory
     assert {first.directory, second.directory} == {
         f"{base}/containers/{agent.container('a')}",
@@ -71,9 +79,10 @@ def test_a_task_that_finishes_leaves_the_others_alone_and_the_executor_ends_with
 
 def test_when_one_fails_the_others_are_killed_whether_they_run_or_not():
     agent = member()
-    group(agent, "a", "b", "c")
+    group(agent, "a", "b", "c", make=fetching)
     for name in ("a", "b"):
         agent.sandbox_made(name)
+        agent.fetched(name)
         agent.started(name)
     decision = agent.exited("a", 1 << 8)
     assert [one.container_id for one in of(effects.Terminate, decision)] == [agent.container("b")]

@@ -9,7 +9,7 @@ from altiplano.agent import effects, events
 from altiplano.link import messages
 from altiplano.ports import launcher
 from altiplano.wire.messages import mesos
-from tests.unit.agent.harness import AGENT, FRAMEWORK, NODE, Agent, Capability, framework, of, seconds, task
+from tests.unit.agent.harness import AGENT, FRAMEWORK, NODE, Agent, Capability, fetching, framework, of, seconds, task
 
 Reason = mesos.TaskStatusReason
 Source = mesos.TaskStatusSource
@@ -24,8 +24,9 @@ def member() -> Agent:
 
 def test_a_command_goes_starting_running_finished_each_after_the_acknowledgement_of_the_last():
     agent = member()
-    assert of(effects.MakeSandbox, agent.run())
-    (launch,) = of(effects.Launch, agent.sandbox_made())
+    (launch,) = of(effects.Launch, agent.run())
+    assert launch.sandbox is not None
+    assert launch.sandbox.directory == launch.spec.directory
     assert launch.spec.argv == ("/bin/sh", "-c", "true")
     agent.started()
     agent.exited()
@@ -42,15 +43,12 @@ def test_a_command_goes_starting_running_finished_each_after_the_acknowledgement
 def test_the_launcher_is_asked_only_after_the_log_holds_the_task():
     agent = member()
     names = [type(fact).__name__ for fact in agent.run().facts if fact.durable]
-    assert names == ["FrameworkKnown", "TaskReceived"]
-    names = [type(fact).__name__ for fact in agent.sandbox_made().facts if fact.durable]
-    assert names == ["ContainerLaunching", "StatusQueued"]
+    assert names == ["FrameworkKnown", "TaskReceived", "ContainerLaunching", "StatusQueued"]
 
 
 def test_a_status_names_agent_executor_container_and_address():
     agent = member()
     agent.run()
-    agent.sandbox_made()
     (status,) = agent.updates()
     assert status.agent_id == mesos.AgentID(value=AGENT)
     assert status.executor_id == mesos.ExecutorID(value="t1")
@@ -73,21 +71,32 @@ def test_the_same_order_twice_is_one_task():
 
 def test_uris_are_fetched_before_the_start():
     agent = member()
-    uri = mesos.CommandInfoURI(value="http://example/x")
-    agent.run(task(command=mesos.CommandInfo(value="true", uris=(uri,))))
+    decision = agent.run(fetching())
+    assert of(effects.MakeSandbox, decision)
+    assert not of(effects.Launch, decision)
     decision = agent.sandbox_made()
     (fetch,) = of(effects.Fetch, decision)
-    assert fetch.uris == (uri,)
+    assert [uri.value for uri in fetch.uris] == ["http://example/x"]
     assert not of(effects.Launch, decision)
-    decision = agent.post(
-        events.Fetched(cause="x", seed=agent.seed(), container_id=agent.container(), files=1, size_bytes=10, took_s=0.2)
-    )
-    assert of(effects.Launch, decision)
+    (launch,) = of(effects.Launch, agent.fetched())
+    assert launch.sandbox is None
+
+
+def test_a_sandbox_that_cannot_be_made_fails_the_task_before_its_container_was_started():
+    agent = member()
+    agent.run()
+    decision = agent.prepare_failed("cannot make the sandbox /work/s: No space left on device")
+    assert of(effects.Forget, decision)
+    agent.ack()
+    assert agent.states() == ["STARTING", "FAILED"]
+    assert "No space left" in (agent.updates()[-1].message or "")
+    agent.ack()
+    assert not agent.core.state.tasks
 
 
 def test_a_failed_fetch_fails_the_task_in_the_name_of_the_agent():
     agent = member()
-    agent.run()
+    agent.run(fetching())
     agent.prepare_failed("http://example/x answered 404")
     (status,) = agent.updates()
     assert (status.state.value, status.source, status.reason) == (
@@ -103,7 +112,6 @@ def test_a_failed_fetch_fails_the_task_in_the_name_of_the_agent():
 def test_an_end_that_overtakes_the_answer_to_the_launch_is_told_in_order():
     agent = member()
     agent.run()
-    agent.sandbox_made()
     answer = agent.running()
     agent.exited(wait_status=3 << 8)
     agent.post(events.LaunchAnswered(cause="x", seed=agent.seed(), outcome=answer))
@@ -116,7 +124,6 @@ def test_an_end_that_overtakes_the_answer_to_the_launch_is_told_in_order():
 def test_an_end_told_twice_is_one_end():
     agent = member()
     agent.run()
-    agent.sandbox_made()
     agent.started()
     agent.exited()
     decision = agent.exited()
@@ -127,7 +134,6 @@ def test_an_end_told_twice_is_one_end():
 def test_a_launch_that_fails_is_told_with_its_reason():
     agent = member()
     agent.run()
-    agent.sandbox_made()
     answer = launcher.LaunchFailed(container_id=agent.container(), sentence="there is no program /no/such")
     agent.post(events.LaunchAnswered(cause="x", seed=agent.seed(), outcome=answer))
     agent.ack()
@@ -173,7 +179,6 @@ def test_a_killed_task_is_killed_whatever_its_command_says():
 def test_a_kill_during_the_launch_waits_for_the_answer():
     agent = member()
     agent.run()
-    agent.sandbox_made()
     assert not of(effects.Terminate, agent.kill())
     assert of(effects.Terminate, agent.started())
     agent.exited(wait_status=15)
@@ -183,7 +188,7 @@ def test_a_kill_during_the_launch_waits_for_the_answer():
 
 def test_a_kill_before_the_launch_ends_the_task_at_once():
     agent = member()
-    agent.run()
+    agent.run(fetching())
     decision = agent.kill()
     assert of(effects.CancelPreparing, decision)
     (status,) = agent.updates()
@@ -249,7 +254,7 @@ def test_what_cannot_be_run_is_refused_with_a_sentence(changes, word):
 def test_a_plain_mesos_container_is_accepted():
     agent = member()
     assert of(
-        effects.MakeSandbox,
+        effects.Launch,
         agent.run(task(container=mesos.ContainerInfo(type=mesos.ContainerInfoType.MESOS))),
     )
 
@@ -285,8 +290,7 @@ def test_the_spec_carries_user_limits_and_bounds():
         arguments=("echo", "$HOME"),
         environment=mesos.Environment(variables=variables),
     )
-    agent.run(task(command=command), framework(user="nobody"))
-    (launch,) = of(effects.Launch, agent.sandbox_made())
+    (launch,) = of(effects.Launch, agent.run(task(command=command), framework(user="nobody")))
     spec = launch.spec
     assert (spec.executable, spec.argv, spec.user) == ("/bin/echo", ("echo", "$HOME"), "nobody")
     assert spec.cgroup == launcher.CgroupLimits(

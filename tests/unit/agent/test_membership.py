@@ -41,7 +41,6 @@ def test_unacknowledged_updates_are_said_again_ever_more_rarely():
     agent.recover()
     agent.join()
     agent.run()
-    agent.sandbox_made()
     times = []
     for _ in range(200):
         if any(isinstance(e, effects.Say) for e in agent.advance(10)):
@@ -56,7 +55,6 @@ def test_after_a_new_greeting_heads_are_said_again_at_once():
     agent.recover()
     agent.join()
     agent.run()
-    agent.sandbox_made()
     agent.lose_link()
     decision = agent.join()
     updates = [e.message for e in of(effects.Say, decision) if isinstance(e.message, messages.StatusUpdate)]
@@ -73,7 +71,6 @@ def test_when_a_framework_has_subscribed_again_its_heads_are_said_again_at_once(
     agent.recover()
     agent.join()
     agent.run()
-    agent.sandbox_made()
     for known in (False, True):
         back = framework() if known else msgspec.structs.replace(framework(), id=mesos.FrameworkID(value="other"))
         decision = agent.hear(messages.UpdateFramework(framework=back, cause="failover"))
@@ -141,7 +138,6 @@ def test_an_acknowledgement_that_fits_nothing_is_ignored():
     agent.recover()
     agent.join()
     agent.run()
-    agent.sandbox_made()
     decision = agent.hear(messages.Acknowledge(framework_id=FRAMEWORK, task_id="t1", uuid=b"x" * 16))
     assert not decision.facts
 

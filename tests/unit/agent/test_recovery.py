@@ -7,20 +7,22 @@ import pytest
 from altiplano.agent import effects, events
 from altiplano.ports import launcher
 from altiplano.wire.messages import mesos
-from tests.unit.agent.harness import Agent, Capability, framework, of, seconds, task
+from tests.unit.agent.harness import Agent, Capability, fetching, framework, of, seconds, task
 
 
 def received() -> Agent:
     agent = Agent()
     agent.recover()
     agent.join()
-    agent.run()
+    agent.run(fetching())
     return agent
 
 
 def starting() -> Agent:
-    agent = received()
-    agent.sandbox_made()
+    agent = Agent()
+    agent.recover()
+    agent.join()
+    agent.run()
     agent.ack()
     return agent
 
@@ -86,7 +88,6 @@ def test_after_a_reboot_nothing_is_started_that_may_have_run(aware, state):
     old.recover()
     old.join()
     old.run(by=framework(*capabilities))
-    old.sandbox_made()
     agent = old.restarted()
     decision = agent.recover(boot_id="boot-2")
     assert not of(effects.Launch, decision)
@@ -133,9 +134,7 @@ def test_without_checkpoint_tasks_do_not_outlive_the_process(before):
     old = Agent()
     old.recover()
     old.join()
-    old.run(by=framework(checkpoint=False))
-    if before is not received:
-        old.sandbox_made()
+    old.run(fetching() if before is received else None, by=framework(checkpoint=False))
     if before is running:
         old.started()
     exit_ = old.exit(wait_status=9)
