@@ -147,14 +147,20 @@ class Bench:
         await until(lambda: len(self.state.frameworks[self.large_id].tasks) == self.tasks)
         await until(lambda: not self.state.allocator.running)
 
-    async def call(self, framework_id: str, stream: EventStream, kind: scheduler.CallType) -> tuple[int, str]:
+    async def call(self, framework_id: str, stream: EventStream, kind: scheduler.CallType) -> int:
         call = scheduler.Call(type=kind, framework_id=mesos.FrameworkID(value=framework_id))
-        return await self.shell.call(call, stream.name, None)
+        return await answered(lambda done: self.shell.call(call, stream.name, None, done))
 
 
 def _wants(port: int | None) -> tuple[mesos.Resource, ...]:
     text = "cpus:1;mem:64" if port is None else f"cpus:1;mem:64;ports:[{port}-{port}]"
     return translate.resources_to(resources.parse(text).allocate("*"), refined=True, allocation=True)
+
+
+async def answered(ask: Callable[[Callable[[int, str], None]], None]) -> int:
+    answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    ask(lambda status, _: answer.set_result(status))
+    return await answer
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -218,7 +224,7 @@ async def gone(bench: Bench) -> None:
     await watched(
         bench,
         "MARK_AGENT_GONE",
-        lambda: bench.shell.operate(call, None),
+        lambda: answered(lambda done: bench.shell.operate(call, None, done)),
         lambda: agent_id not in bench.state.agents,
     )
 
