@@ -196,10 +196,15 @@ class FlowWorld:
         """More became free there: it may be offered again."""
         self.filtered.discard(agent_id)
 
-    def tell(self, task_id: str, state: State, *, exit_status: int | None = None) -> None:
+    def tell(self, task_id: str, state: State, *, exit_status: int | None = None, began: bool = True) -> None:
         self.waiting.append(
             events.TaskChanged(
-                cause=task_id, task_id=task_id, state=state, exit_status=exit_status, update_id=f"u-{task_id}"
+                cause=task_id,
+                task_id=task_id,
+                state=state,
+                exit_status=exit_status,
+                began=began,
+                update_id=f"u-{task_id}",
             )
         )
 
@@ -255,7 +260,8 @@ class FlowWorld:
                 self.waiting.append(events.AgentsListed(cause="list", agents=pool))
             case effects.Decline():
                 known = [offer_id for offer_id in effect.offer_ids if offer_id in self.offers_out]
-                self.filtered |= {self.offers_out.pop(offer_id) for offer_id in known}
+                agents = {self.offers_out.pop(offer_id) for offer_id in known}
+                self.filtered |= agents if effect.refuse_s else set()
             case effects.Acknowledge() | effects.KillHere() | effects.Report() | effects.Finish() | Note():
                 pass
             case _:
@@ -267,7 +273,8 @@ class FlowWorld:
             for start in effect.starts:
                 self.tell(start.task_id, State.DROPPED)
             return
-        self.filtered.add(effect.agent_id)
+        if effect.refuse_s:
+            self.filtered.add(effect.agent_id)
         for start in effect.starts:
             assert start.task_id not in self.tasks, f"{start.task_id} is used twice"
             assert start.amount.fits_in(self.free(effect.agent_id)), "an agent is given more than it has"

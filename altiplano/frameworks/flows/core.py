@@ -7,12 +7,12 @@ several changes at once – is the run over, are offers wanted – is settled th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
 from altiplano.engine.core import Decision, Fact, Wake
-from altiplano.frameworks.flows import effects, events, facts, resume
+from altiplano.frameworks.flows import effects, events, facts, resume, wrapper
 from altiplano.frameworks.flows.draft import Draft
 from altiplano.frameworks.flows.effects import What
 from altiplano.frameworks.flows.graph import NEST, Graph, RuleKey
@@ -202,16 +202,19 @@ class FlowCore:
     def _offers(self, event: events.OffersArrived, draft: Draft) -> None:
         for offer in event.offers:
             draft.say(facts.AgentSeen(agent_id=offer.agent_id, hostname=offer.hostname, free=offer.free))
-        placed = [] if self.state.abort else place(self.state.ready, event.offers, limit=self._launches_max())
+        limit = self._launches_max()
+        placed = [] if self.state.abort else place(self.state.ready, event.offers, limit=limit)
+        # More may fit on what this batch must leave: it is to come back at once.
+        refuse_s = 0.0 if len(placed) == LAUNCHES_MAX else DECLINE_S
         by_offer: dict[str, list[Placed]] = {}
         for one in placed:
             by_offer.setdefault(one.offer.offer_id, []).append(one)
         for ones in by_offer.values():
-            draft.launch(ones)
+            draft.launch(ones, refuse_s=refuse_s)
         unused = tuple(offer.offer_id for offer in event.offers if offer.offer_id not in by_offer)
         if unused:
-            draft.do(effects.Decline(offer_ids=unused, refuse_s=DECLINE_S))
-        draft.held_back = True
+            draft.do(effects.Decline(offer_ids=unused, refuse_s=refuse_s))
+        draft.held_back = refuse_s > 0
 
     def _launches_max(self) -> int:
         if self.options.jobs_max is None:
@@ -238,6 +241,9 @@ class FlowCore:
                 draft.check_outputs(key)
             case _ if self.state.abort:
                 draft.abort(key)
+            case State.FAILED if not event.began and event.task_id in self.state.taken_up:
+                # Its inputs were asked for while nobody was there to serve them: the rule is not to blame.
+                self._try_lost(key, event, draft)
             case State.FAILED | State.ERROR:
                 draft.do(
                     effects.ReadStderr(key=key, tries=progress.tries, task_id=event.task_id, agent_id=progress.agent_id)
@@ -409,9 +415,20 @@ def _names(names: tuple[str, ...]) -> str:
     return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
+_OF_WRAPPER: Mapping[int, str] = {
+    wrapper.STATUS_MISSING: "an output was not made",
+    wrapper.STATUS_EMPTY: "an output was left empty",
+    wrapper.STATUS_TRANSFER: "an output could not be sent home",
+    wrapper.STATUS_INPUT: "an input could not be put in its place",
+}
+
+
 def _why_failed(event: events.TaskChanged) -> str:
     if event.exit_status:
         sentence = _status_sentence(event.exit_status)
+        if event.exit_status in _OF_WRAPPER:
+            # A command may end so by itself; then its own stderr, which follows, says nothing of altiplano-flow.
+            sentence += f", by which the script around it says: {_OF_WRAPPER[event.exit_status]}"
         return f"{sentence}: {event.sentence}" if "altiplano-flow:" in event.sentence else sentence
     return event.sentence or f"its task ended as {event.state.name}"
 

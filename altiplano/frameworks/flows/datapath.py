@@ -40,6 +40,9 @@ UPLOADS_MAX = 64
 BUSY_S = 2
 """When they shall come back."""
 
+INPUT_WAIT_S_MAX = 45.0
+"""How long a task of the run before waits for an input that is being hashed again; agents give up after 60 s."""
+
 PERMIT_DIGITS = 32
 _COMMIT_EVERY_BYTES = 64 * BLOCK_BYTES
 """Written between two calls that start the disk: the last flush then has little left to do."""
@@ -97,7 +100,10 @@ class DataPath:
         self.root = root
         self._secret = secret.encode()
         self._contents: dict[str, Content] = {}
-        self._allowances: dict[str, Allowance] = {}
+        self._allowances: dict[str, Allowance | None] = {}
+        """None for a task whose rule is not known again yet."""
+        self._expected: set[str] = set()
+        self._news = asyncio.Event()
         self._uploads = 0
         self.bytes_in = 0
         self.bytes_out = 0
@@ -107,6 +113,7 @@ class DataPath:
     def offer(self, content: Content) -> str:
         """Serve an input from now on; the path of its URL."""
         self._contents[content.sha256] = content
+        self._tell_waiting()
         return f"/in/{self._sign('in', content.sha256)}/{content.sha256}"
 
     def allow(self, task_id: str, names: tuple[str, ...]) -> str:
@@ -116,8 +123,23 @@ class DataPath:
         self._allowances[token] = Allowance(task_id, uploads)
         return f"/out/{token}"
 
+    def expect(self, task_id: str) -> None:
+        """A task of the run before goes on: until `met`, its inputs may still come and its outputs may be unknown."""
+        self._expected.add(task_id)
+        self._allowances.setdefault(self._sign("out", task_id), None)
+
+    def met(self, task_id: str) -> None:
+        """All that such a task reads has been offered."""
+        self._expected.discard(task_id)
+        self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
     def revoke(self, task_id: str) -> None:
         """A task has ended: nothing more is taken from it, and what it left half is removed."""
+        self.met(task_id)
         allowance = self._allowances.pop(self._sign("out", task_id), None)
         for upload in allowance.uploads if allowance else ():
             upload.close()
@@ -150,7 +172,7 @@ class DataPath:
     async def _send_input(self, permit: str, sha256: str, method: str, send: Send) -> None:
         if not hmac.compare_digest(permit, self._sign("in", sha256)):
             raise Refused(403, "this permit is not for this content")
-        content = self._contents.get(sha256)
+        content = await self._content(sha256)
         if content is None:
             raise Refused(404, "no rule that runs now reads this content")
         loop = asyncio.get_running_loop()
@@ -170,10 +192,22 @@ class DataPath:
             block = await loop.run_in_executor(None, _next_block, source)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    async def _content(self, sha256: str) -> Content | None:
+        """An input; while those of the run before are being hashed, one that may still come is waited for."""
+        try:
+            async with asyncio.timeout(INPUT_WAIT_S_MAX):
+                while sha256 not in self._contents and self._expected:
+                    await self._news.wait()
+        except TimeoutError:
+            return None
+        return self._contents.get(sha256)
+
     def _upload(self, token: str, number: str) -> Upload:
-        allowance = self._allowances.get(token)
-        if allowance is None:
+        if token not in self._allowances:
             raise Refused(410, "the rule's try that this token belongs to has ended")
+        allowance = self._allowances[token]
+        if allowance is None:
+            raise Refused(503, "the workflow of this rule is being read: come back in a moment")
         if not number.isdigit() or int(number) >= len(allowance.uploads):
             raise Refused(404, f"the rule has {len(allowance.uploads)} outputs, numbered from 0")
         return allowance.uploads[int(number)]

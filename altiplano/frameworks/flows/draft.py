@@ -90,7 +90,7 @@ class Draft:
         if self.node(key).rule.kind is Kind.REMOTE:
             self._ready_more += 1
 
-    def launch(self, placed: Sequence[Placed]) -> None:
+    def launch(self, placed: Sequence[Placed], *, refuse_s: float) -> None:
         """Start rules on one offer."""
         offer = placed[0].offer
         starts = []
@@ -111,7 +111,13 @@ class Draft:
             self.do(effects.Report(what=What.STARTED, key=one.key, sentence=f"on {offer.hostname}"))
             starts.append(effects.Start(key=one.key, task_id=task_id, amount=one.amount))
         self.do(
-            effects.Launch(offer_id=offer.offer_id, agent_id=offer.agent_id, starts=tuple(starts), cause=self.cause)
+            effects.Launch(
+                offer_id=offer.offer_id,
+                agent_id=offer.agent_id,
+                starts=tuple(starts),
+                refuse_s=refuse_s,
+                cause=self.cause,
+            )
         )
 
     def start_here(self, key: RuleKey) -> None:

@@ -47,6 +47,8 @@ class Launch(Effect, frozen=True, kw_only=True):
     offer_id: str
     agent_id: str
     starts: tuple[Start, ...]
+    refuse_s: float
+    """How long what is left of the offer stays away."""
     cause: str
 
 

@@ -63,6 +63,8 @@ class TaskChanged(Event, frozen=True, kw_only=True):
     state: State
     sentence: str = ""
     exit_status: int | None = None
+    began: bool = True
+    """False where it ended before its command was started, as when its inputs could not be fetched."""
     update_id: str = ""
     agent_id: str = ""
 

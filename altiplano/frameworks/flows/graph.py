@@ -73,6 +73,10 @@ def join(
     Raises WorkflowError with every problem: files of two makers, files of none, circles, names
     that cannot be carried to an agent.
     """
+    strange = [Problem(workflow.file, rule.line, _NOT_TEXT) for rule in workflow.rules if not _is_text(rule)]
+    if strange:
+        # Such names can be neither looked for nor sent to a master, so nothing more can be told of them.
+        raise WorkflowError(strange)
     problems = list(_nesting_problems(workflow, files))
     makers = _makers(workflow, problems)
     for rule in workflow.rules:
@@ -99,6 +103,20 @@ def join(
     }
     warnings = (*workflow.warnings, *_boundary_warnings(workflow, makers))
     return Graph(file=workflow.file, nodes=nodes, warnings=warnings)
+
+
+_NOT_TEXT = "this rule holds bytes that are not UTF-8, or zero bytes, which no master takes: save the file as UTF-8"
+
+
+def _is_text(rule: Rule) -> bool:
+    names = [name for use in (*rule.outputs, *rule.inputs) for name in (use.local, use.remote)]
+    variables = [text for pair in (*rule.environment, *rule.exports) for text in pair]
+    text = " ".join([*names, *variables, rule.command, rule.category])
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
 
 
 def _keys(workflow: Workflow, parent: RuleKey | None) -> list[RuleKey]:

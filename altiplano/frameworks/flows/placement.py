@@ -12,8 +12,9 @@ import msgspec
 from altiplano.frameworks.flows.graph import RuleKey
 from altiplano.frameworks.flows.workflow import CORES_DEFAULT_MILLI, MEM_DEFAULT_MB, Needs
 
-LAUNCHES_MAX = 1_000
-"""Rules started by one batch of offers; what is left of the offers comes back for the next ones."""
+LAUNCHES_MAX = 500
+"""Rules started by one batch of offers, so that no step of it takes over 10 ms; what is left of the offers comes
+back at once for the next ones."""
 
 
 class Amount(msgspec.Struct, frozen=True, order=True, kw_only=True):

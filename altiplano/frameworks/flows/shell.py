@@ -25,9 +25,9 @@ from altiplano.engine.core import Effect, Note, Wake
 from altiplano.engine.journal import Journal
 from altiplano.engine.loop import Engine
 from altiplano.engine.records import FactCodec
-from altiplano.frameworks.flows import api, effects, events, facts, launching, opening, registration, transactions
+from altiplano.frameworks.flows import api, effects, events, facts, opening, registration, transactions
 from altiplano.frameworks.flows.contents import Content, ContentError
-from altiplano.frameworks.flows.core import DECLINE_S, FlowCore, Options
+from altiplano.frameworks.flows.core import FlowCore, Options
 from altiplano.frameworks.flows.datapath import DataPath
 from altiplano.frameworks.flows.draft import EXIT_INTERRUPTED
 from altiplano.frameworks.flows.effects import What
@@ -35,6 +35,7 @@ from altiplano.frameworks.flows.files import Files
 from altiplano.frameworks.flows.graph import Graph, Node, RuleKey
 from altiplano.frameworks.flows.here import Local
 from altiplano.frameworks.flows.placement import Amount, Offer
+from altiplano.frameworks.flows.starting import Starter
 from altiplano.frameworks.flows.state import FlowState
 from altiplano.frameworks.flows.transactions import FlowLog
 from altiplano.frameworks.flows.workflow import WorkflowError
@@ -44,11 +45,9 @@ from altiplano.sdk import events as told
 from altiplano.sdk.credentials import Place
 from altiplano.sdk.framework import CAPABILITIES
 from altiplano.sdk.offers import Offer as SdkOffer
-from altiplano.sdk.offers import OfferTooSmall
 from altiplano.sdk.operator import Operator, OperatorError, sandbox_file
 from altiplano.sdk.running import first_of
 from altiplano.sdk.session import MasterRefused, Session, SessionEnded
-from altiplano.sdk.tasks import Task
 from altiplano.wire.messages import mesos
 
 FAILOVER_S = 86_400.0
@@ -128,7 +127,15 @@ class FlowRun:
         )
         self._files = Files(plan.root)
         self._threads = ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="flow-files")
-        self._readers = Counter(use.local for node in graph.nodes.values() for use in node.rule.inputs)
+        self._starter = Starter(
+            self.state,
+            shared_root=plan.root if plan.shared_dir else None,
+            empty_fails=plan.options.empty_fails,
+            post=self._engine.post,
+            ask=self._ask,
+            spawn=self._spawn,
+        )
+        self._count_readers(graph)
         self._session: Session | None = None
         self._subscribed = False
         self._attempts_failed = 0
@@ -136,7 +143,6 @@ class FlowRun:
         self._new_framework = False
         self._offers: dict[str, SdkOffer] = {}
         self._updates: dict[str, mesos.TaskStatus] = {}
-        self._inputs: dict[RuleKey, dict[str, Content]] = {}
         self._local: dict[RuleKey, Local] = {}
         self._tails: dict[RuleKey, asyncio.Task[None]] = {}
         self._texts: dict[RuleKey, str] = {}
@@ -214,8 +220,10 @@ class FlowRun:
             listener = api.listen(ip, None)
         port: int = listener.getsockname()[1]
         host = f"[{ip}]" if ":" in ip else ip
-        self._url = f"http://{host}:{port}"
-        self._data = DataPath(self._plan.root, secret)
+        self._url = self._starter.url = f"http://{host}:{port}"
+        self._data = self._starter.data = DataPath(self._plan.root, secret)
+        # Tasks of the run before may ask the moment we listen: what is theirs must be known by then.
+        self._know_tasks()
         pages = api.Api(
             self.state,
             version=lambda: self._engine.statistics.facts,
@@ -242,10 +250,6 @@ class FlowRun:
         # A run that came to its end has taken its framework along.
         self._new_framework = self.state.exit_code is not None
         stem = _NOT_IN_ID.sub("-", Path(self._plan.file).stem)[:40].strip("-") or "flow"
-        for task_id, key in self.state.by_task.items():
-            node = self.state.nodes.get(key)
-            if node is not None:
-                self._take_up(node, task_id)
         stamps = await self._in_thread(self._files.stamps, self._recorded_names())
         run_id = f"{stem}-{secrets.token_hex(4)}"
         self._engine.post(events.Opened(cause="open", run_id=run_id, stamps=stamps))
@@ -254,18 +258,30 @@ class FlowRun:
         progress = self.state.progress.values()
         return list({name for one in progress for name in (*one.outputs, *one.inputs)})
 
+    def _know_tasks(self) -> None:
+        """Take up the tasks of the run before; those of nested workflows when their rules are known again."""
+        for task_id, key in self.state.by_task.items():
+            node = self.state.nodes.get(key)
+            if node is not None:
+                self._take_up(node, task_id)
+            elif not self._plan.shared_dir:
+                self._data_path.expect(task_id)
+
     def _take_up(self, node: Node, task_id: str) -> None:
         """Serve a task of the run before."""
         if self._plan.shared_dir or task_id in self._orphans:
             return
+        self._data_path.expect(task_id)
         self._data_path.allow(task_id, tuple(use.local for use in node.rule.outputs))
-        self._spawn(self._offer_again(node))
+        self._spawn(self._offer_again(node, task_id))
 
-    async def _offer_again(self, node: Node) -> None:
-        with contextlib.suppress(ContentError, OSError):
-            # One that is gone is found out when the task asks for it.
-            for content in (await self._in_thread(self._describe, node)).values():
-                self._data_path.offer(content)
+    async def _offer_again(self, node: Node, task_id: str) -> None:
+        """Serve what a task of the run before reads, each file as soon as it has been hashed."""
+        for use in node.rule.inputs:
+            with contextlib.suppress(ContentError, OSError):
+                # One that is gone is found out when the task asks for it.
+                self._data_path.offer(await self._in_thread(self._files.describe, use.local))
+        self._data_path.met(task_id)
 
     # The end.
 
@@ -357,6 +373,7 @@ class FlowRun:
                 state=state,
                 sentence=status.message or "",
                 exit_status=int(found[1]) if found else None,
+                began=status.reason is not mesos.TaskStatusReason.REASON_CONTAINER_LAUNCH_FAILED,
                 update_id=update_id,
                 agent_id="" if status.agent_id is None else status.agent_id.value,
             )
@@ -458,7 +475,7 @@ class FlowRun:
         self._register()
         match effect:
             case effects.Launch():
-                self._launch(effect)
+                self._starter.launch(self._offers.pop(effect.offer_id, None), effect)
             case effects.Acknowledge():
                 status = self._updates.pop(effect.update_id, None)
                 if status is not None:
@@ -473,6 +490,8 @@ class FlowRun:
             case effects.Revive():
                 self._suppressed = False
                 self._ask(calls.Revive())
+            case effects.KillTask() if self._starter.leave_out(effect.task_id):
+                pass
             case effects.KillTask():
                 self._data_path.revoke(effect.task_id)
                 self._ask(calls.Kill(task_id=effect.task_id, agent_id=effect.agent_id or None))
@@ -513,48 +532,6 @@ class FlowRun:
             case _:
                 raise AssertionError(f"the shell of flows cannot {effect}")
 
-    def _launch(self, effect: effects.Launch) -> None:
-        offer = self._offers.pop(effect.offer_id, None)
-        for start in effect.starts:
-            try:
-                if offer is None:
-                    raise OfferTooSmall(f"offer {effect.offer_id} was taken back")
-                offer.launch(self._task(start))
-            except OfferTooSmall as error:
-                self._data_path.revoke(start.task_id)
-                self._engine.post(
-                    events.TaskChanged(
-                        cause=effect.cause,
-                        task_id=start.task_id,
-                        state=State.DROPPED,
-                        sentence=str(error),
-                        agent_id=effect.agent_id,
-                    )
-                )
-        if offer is not None:
-            self._ask(calls.Accept(offer_ids=(offer.id,), operations=tuple(offer.operations), refuse_s=DECLINE_S))
-
-    def _task(self, start: effects.Start) -> Task:
-        node = self._rule(start.key)
-        uris: tuple[mesos.CommandInfoURI, ...] = ()
-        if self._plan.shared_dir:
-            command = launching.shared_command(node.rule.command, self._plan.root)
-        else:
-            outputs = tuple(use.local for use in node.rule.outputs)
-            inputs = {
-                name: (content, self._url + self._data_path.offer(content), self._readers[name] > 1)
-                for name, content in self._inputs[start.key].items()
-            }
-            command, uris = launching.carried(
-                node,
-                inputs=inputs,
-                outputs_url=self._url + self._data_path.allow(start.task_id, outputs),
-                empty_fails=self._plan.options.empty_fails,
-            )
-        return launching.task(
-            node, start, command=command, uris=uris, exports=opening.exports_around(node, self.state.nodes)
-        )
-
     def _report(self, effect: effects.Report) -> None:
         """Tell the watcher; of a rule that failed, after its last words have been read."""
         reading = self._tails.get(effect.key)
@@ -572,11 +549,14 @@ class FlowRun:
         try:
             await self._in_thread(self._files.clear, node.rule)
             if not self._plan.shared_dir:
-                self._inputs[effect.key] = await self._in_thread(self._describe, node)
+                self._starter.inputs[effect.key] = await self._in_thread(self._describe, node)
         except (ContentError, OSError) as error:
             self._engine.post(events.PreparationFailed(cause=effect.cause, key=effect.key, sentence=str(error)))
         else:
             self._engine.post(events.Prepared(cause=effect.cause, key=effect.key))
+
+    def _count_readers(self, graph: Graph) -> None:
+        self._starter.readers.update(use.local for node in graph.nodes.values() for use in node.rule.inputs)
 
     def _describe(self, node: Node) -> dict[str, Content]:
         return {use.local: self._files.describe(use.local) for use in node.rule.inputs}
@@ -588,7 +568,7 @@ class FlowRun:
         except WorkflowError as error:
             self._engine.post(events.PreparationFailed(cause=effect.cause, key=effect.key, sentence=str(error)))
             return
-        self._readers.update(use.local for inside in graph.nodes.values() for use in inside.rule.inputs)
+        self._count_readers(graph)
         for task_id, key in self.state.by_task.items():
             if key in graph.nodes:
                 self._take_up(graph.nodes[key], task_id)
@@ -607,7 +587,7 @@ class FlowRun:
     async def _check_outputs(self, effect: effects.CheckOutputs) -> None:
         rule = self._rule(effect.key).rule
         look = await self._in_thread(lambda: self._files.look(rule, again=self._plan.shared_dir))
-        self._inputs.pop(effect.key, None)
+        self._starter.inputs.pop(effect.key, None)
         self._engine.post(
             events.OutputsChecked(
                 cause=effect.cause,

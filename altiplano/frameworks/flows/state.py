@@ -45,6 +45,8 @@ class FlowState:
         self.ready: dict[Amount, dict[RuleKey, None]] = {}
         self.ready_here: dict[RuleKey, None] = {}
         self.by_task: dict[str, RuleKey] = {}
+        self.taken_up: frozenset[str] = frozenset()
+        """Tasks that the run before has started."""
         self.counts: Counter[RuleState] = Counter()
         """Rules of the graph by state."""
         self.local_used_milli = 0
@@ -121,6 +123,7 @@ class FlowState:
                 self.exit_code = None
             case facts.RunOpened():
                 self.opened = True
+                self.taken_up = frozenset(self.by_task)
             case facts.EndpointKnown():
                 self.endpoint = fact
             case facts.FrameworkKnown():

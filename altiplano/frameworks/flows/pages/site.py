@@ -143,9 +143,7 @@ def _under(rule: RulePicture, now: float) -> str:
     """The second line of a rule's box."""
     seconds = rule.seconds(now)
     if rule.group in ("running", "finished") and seconds is not None:
-        return f"{rule.state.value} · {formats.duration(seconds)}" + (
-            f" · {_short(rule.where)}" if rule.where else ""
-        )
+        return f"{rule.state.value} · {formats.duration(seconds)}" + (f" · {_short(rule.where)}" if rule.where else "")
     return rule.state.value + (f" · try {rule.tries}" if rule.tries > 1 else "")
 
 

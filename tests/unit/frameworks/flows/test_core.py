@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from altiplano.engine.core import Wake
-from altiplano.frameworks.flows import core, effects, events, view
+from altiplano.frameworks.flows import core, effects, events, placement, view
 from altiplano.frameworks.flows.core import Options
 from altiplano.frameworks.flows.effects import What
 from altiplano.frameworks.flows.graph import RuleKey
@@ -32,7 +32,7 @@ def ending(flow: FlowWorld) -> str:
 
 def until(flow: FlowWorld, *states: tuple[str, RuleState]) -> None:
     """Go on, without ending tasks, until rules are in these states."""
-    for _ in range(200):
+    for _ in range(2_000):
         if all(flow.states()[key] is state for key, state in states):
             return
         if flow.waiting:
@@ -306,6 +306,45 @@ def test_a_killed_manager_finds_its_running_tasks_again() -> None:
     flow.kill()
     assert flow.run() == 0
     assert flow.ran == ["a", "b", "c", "d"]
+
+
+def test_inputs_that_were_asked_for_while_nobody_served_them_cost_the_rule_no_try() -> None:
+    flow = world(options=Options(retries=0))
+    until(flow, ("a", RuleState.LAUNCHED))
+    flow.kill()
+    settle(flow)
+    flow.tasks.clear()
+    flow.tell("run.1", State.FAILED, began=False)
+    assert flow.run() == 0
+    assert flow.core.state.progress[RuleKey("a")].losses == 1
+
+
+def test_inputs_that_cannot_be_fetched_from_a_run_that_serves_them_cost_a_try() -> None:
+    flow = world(options=Options(retries=0))
+    until(flow, ("a", RuleState.LAUNCHED))
+    flow.tasks.clear()
+    flow.tell("run.1", State.FAILED, began=False)
+    assert flow.run() == 1
+
+
+def test_a_resumed_task_whose_command_fails_has_failed() -> None:
+    flow = world(options=Options(retries=0))
+    until(flow, ("a", RuleState.RUNNING))
+    flow.kill()
+    settle(flow)
+    flow.tasks.clear()
+    flow.tell("run.1", State.FAILED, exit_status=1)
+    assert flow.run() == 1
+
+
+def test_what_an_offer_cannot_start_at_once_comes_back_at_once() -> None:
+    rules = placement.LAUNCHES_MAX + 7
+    text = "CORES=0.001\nMEMORY=1\n" + "".join(f"o{n}:\n\tx\n" for n in range(rules))
+    flow = world(text, agents={"a1": Amount(cpus_milli=rules * 2, mem_mb=rules * 2)})
+    until(flow, *((f"o{n}", RuleState.RUNNING) for n in range(rules)))
+    launches = [one for one in flow.done_effects if isinstance(one, effects.Launch)]
+    assert [len(one.starts) for one in launches] == [placement.LAUNCHES_MAX, 7]
+    assert [one.refuse_s for one in launches] == [0.0, core.DECLINE_S]
 
 
 def test_a_task_that_vanished_meanwhile_runs_again_under_another_id() -> None:

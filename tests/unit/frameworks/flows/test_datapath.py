@@ -338,3 +338,42 @@ def test_a_packed_directory_cannot_lead_outside(tmp_path: Path) -> None:
     with pytest.raises(ContentError, match="cannot be unpacked"):
         contents.unpack(tmp_path / "evil.tar", tmp_path / "target")
     assert not (tmp_path / "escaped").exists()
+
+
+# After a restart of the manager
+
+
+async def test_a_task_of_the_run_before_waits_for_inputs_that_are_hashed_again(place: Place) -> None:
+    (place.root / "in").write_text("content")
+    content = contents.describe(place.root / "in")
+    path = DataPath(place.root, "secret").offer(content)
+    place.data.expect(TASK)
+    asking = asyncio.create_task(get(place.url + path))
+    done, _ = await asyncio.wait([asking], timeout=0.05)
+    assert not done, "it waits"
+    place.data.offer(content)
+    assert await asking == b"content"
+
+
+async def test_an_input_that_no_such_task_reads_is_refused_when_all_are_hashed(place: Place) -> None:
+    (place.root / "in").write_text("content")
+    path = DataPath(place.root, "secret").offer(contents.describe(place.root / "in"))
+    place.data.expect(TASK)
+    asking = asyncio.create_task(get(place.url + path, 404))
+    await asyncio.wait([asking], timeout=0.05)
+    place.data.met(TASK)
+    assert b"no rule that runs now reads this content" in await asking
+    # Later ones do not wait.
+    await get(place.url + path, 404)
+
+
+async def test_outputs_of_a_nested_workflow_wait_until_it_has_been_read_again(place: Place) -> None:
+    script = place.wrap("printf one > a", "a")
+    place.data = DataPath(place.root, "secret")
+    place.data.expect(TASK)
+    running = asyncio.create_task(place.sh(script))
+    await asyncio.wait([running], timeout=0.3)
+    assert not running.done()
+    place.data.allow(TASK, ("a",))
+    assert await running == (0, "")
+    assert (place.root / "a").read_text() == "one"

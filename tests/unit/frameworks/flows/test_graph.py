@@ -119,3 +119,9 @@ def test_all_problems_are_told_at_once() -> None:
 def test_ten_thousand_rules_in_a_chain_are_joined() -> None:
     text = "".join(f"f{number}: f{number - 1}\n\tx\n" for number in range(1, 10_001))
     assert max(node.stage for node in join(text, "f0").nodes.values()) == 9_999
+
+
+@pytest.mark.parametrize("text", ["a\udcff:\n\ttrue\n", "a:\n\techo \udcff > a\n", "a\0b:\n\ttrue\n"])
+def test_bytes_that_are_no_text_are_refused_with_their_line(text: str) -> None:
+    (problem,) = problems("# a comment may hold anything: \udcff\n" + text)
+    assert problem.startswith("w.mf:2: this rule holds bytes that are not UTF-8")
