@@ -6,7 +6,7 @@ import contextlib
 
 import click
 
-from altiplano.cli import output
+from altiplano.cli import completing, output
 from altiplano.cli.options import ask, json_option, place, pool_options
 
 
@@ -64,7 +64,7 @@ def list_agents(master: str | None, token_file: str | None, as_json: bool) -> No
 
 
 @agent.command(epilog="Example: altiplano agent show alps1")
-@click.argument("agent_id", metavar="AGENT")
+@click.argument("agent_id", metavar="AGENT", shell_complete=completing.agents)
 @pool_options
 @json_option
 def show(agent_id: str, master: str | None, token_file: str | None, as_json: bool) -> None:

@@ -10,7 +10,8 @@ from altiplano.cli.options import json_option
 
 @click.command(epilog='Example: eval "$(altiplano completion bash)"')
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
+@json_option
+def completion(shell: str, as_json: bool) -> None:
     """Print what makes SHELL complete the commands of altiplano."""
     from click.shell_completion import get_completion_class
 
@@ -18,7 +19,11 @@ def completion(shell: str) -> None:
 
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(cli, {}, "altiplano", "_ALTIPLANO_COMPLETE").source())
+    script = kind(cli, {}, "altiplano", "_ALTIPLANO_COMPLETE").source()
+    if as_json:
+        output.print_json({"shell": shell, "script": script})
+    else:
+        click.echo(script)
 
 
 @click.command(epilog="Example: altiplano version --json")

@@ -108,7 +108,10 @@ def _run(plan: Plan, *, as_json: bool) -> int:
         raise _unusable(error) from error
     except LogInUse as error:
         raise Failure(str(error), IN_USE) from error
-    except (LogMismatch, LogFailed, CannotListen) as error:
+    except CannotListen as error:
+        way_out = "; --ip must name an address of this machine" if plan.ip else ""
+        raise Failure(f"{error}{way_out}", FAILED) from error
+    except (LogMismatch, LogFailed) as error:
         raise Failure(str(error), FAILED) from error
     progress.summary(finish)
     if as_json:
@@ -156,7 +159,7 @@ def list_flows(master: str | None, token_file: str | None, as_json: bool) -> Non
         output.print_json([flow_list.record(head) for head in heads])
         return
     output.print_table(
-        ("RUN", "FLOW", "STATE", "DONE", "STARTED", "TOOK", "DIRECTORY"),
+        ("RUN", "FLOW", "STATE", "DONE", "SINCE", "TOOK", "DIRECTORY"),
         (
             (
                 head.id,
@@ -214,11 +217,15 @@ def _ended(state: FlowState) -> str:
 @file_argument
 @shared_option
 @click.option("--dot", is_flag=True, help="Print it for Graphviz.")
-def graph(file: str, shared_dir: bool, dot: bool) -> None:
+@json_option
+def graph(file: str, shared_dir: bool, dot: bool, as_json: bool) -> None:
     """The rules of FILE by level: what can run side by side, and what comes after."""
-    from altiplano.cli import flow_graph
+    from altiplano.cli import flow_graph, output
 
     found = _graph(file, shared_dir=shared_dir)
+    if as_json:
+        output.print_json(flow_graph.records(found))
+        return
     click.echo(flow_graph.dot(found) if dot else flow_graph.levels(found))
 
 
@@ -226,8 +233,10 @@ def graph(file: str, shared_dir: bool, dot: bool) -> None:
 @file_argument
 @shared_option
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
-def clean(file: str, shared_dir: bool, dry_run: bool) -> None:
+@json_option
+def clean(file: str, shared_dir: bool, dry_run: bool, as_json: bool) -> None:
     """Remove what runs of FILE have made, and their log.  Files that no run has made stay."""
+    from altiplano.cli import output
     from altiplano.frameworks.flows import files, transactions
 
     log = transactions.log_path(file)
@@ -235,16 +244,19 @@ def clean(file: str, shared_dir: bool, dry_run: bool) -> None:
     if pid is not None:
         raise Failure(f"a run of {file} goes on{f' (process {pid})' if pid else ''}: end it first", IN_USE)
     state = _logged(file, _graph(file, shared_dir=shared_dir))
-    if state is None:
+    if state is None and not as_json:
         click.echo(f"nothing to remove: {file} has not been run ({log} is not there)")
         return
-    targets = [Path(name) for name in _made(state)]
+    targets = [] if state is None else [Path(name) for name in _made(state)]
     beside = [path for name in targets for path in (files.aside(name), *_parts_of(name))]
     logs = [log, log.with_name(log.name + transactions.DAMAGED_SUFFIX)]
     found = [path for path in (*targets, *beside, *logs) if os.path.lexists(path)]
     if not dry_run:
         for path in found:
             files.remove(path)
+    if as_json:
+        output.print_json({"removed": not dry_run, "paths": [str(path) for path in found]})
+        return
     for path in found[:FILES_SHOWN_MAX]:
         click.echo(f"{'would remove' if dry_run else 'removed'} {path}")
     if len(found) > FILES_SHOWN_MAX:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 from altiplano.frameworks.flows.graph import Graph, Node
 from altiplano.frameworks.flows.workflow import Kind
@@ -26,6 +27,24 @@ def levels(graph: Graph) -> str:
         if len(nodes) > RULES_SHOWN_MAX:
             lines.append(f"  … and {len(nodes) - RULES_SHOWN_MAX} more")
     return "\n".join(lines)
+
+
+def records(graph: Graph) -> list[dict[str, Any]]:
+    """The rules as `flow graph --json` prints them, in the order of the file."""
+    return [
+        {
+            "rule": node.rule.title,
+            "line": node.rule.line,
+            "level": node.stage,
+            "category": node.rule.category,
+            "kind": node.rule.kind.value,
+            "inputs": [use.local for use in node.rule.inputs],
+            "outputs": [use.local for use in node.rule.outputs],
+            "after": sorted(graph.nodes[key].rule.title for key in node.needs),
+            "command": node.rule.command,
+        }
+        for node in graph.nodes.values()
+    ]
 
 
 def _rules(count: int) -> str:

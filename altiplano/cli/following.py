@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from altiplano.sdk.operator import READ_BYTES_MAX, Missing, Operator, sandbox_file
 
 LOOK_AGAIN_S = 0.15
 """Pause between two looks at a file that is being written; it doubles while nothing comes."""
 
 LOOK_AGAIN_S_MAX = 1.0
+LINE_BYTES_MAX = 64 * 1024
+"""A line that is longer is told in parts of this size."""
 
 
 class Follower:
@@ -23,6 +27,11 @@ class Follower:
         self._agent_id = agent_id
         self._offset = 0
         self._write = write
+
+    @property
+    def offset(self) -> int:
+        """Where the next byte stands in the file; for `write`, where its own begin."""
+        return self._offset
 
     async def skip_to_last(self, operator: Operator, size_bytes: int) -> None:
         """Begin so many bytes before the present end."""
@@ -46,3 +55,45 @@ class Follower:
             if not data or self._offset >= size:
                 break
         return self._offset > start
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of a task's output, as `task logs --json` prints it."""
+
+    stream: str
+    offset: int
+    """Of its first byte in the file."""
+    text: str
+    """With its line end, if it has one; bytes that are no UTF-8 stand as U+FFFD."""
+
+
+class Lines:
+    """Cuts output into lines, whatever pieces it comes in."""
+
+    def __init__(self, stream: str, tell: Callable[[Said], None]) -> None:
+        self._stream = stream
+        self._tell = tell
+        self._begun = b""
+        self._offset = 0
+
+    def take(self, data: bytes, offset: int) -> None:
+        """Tell what is whole of a piece that begins at `offset`; pieces follow on each other."""
+        if not self._begun:
+            self._offset = offset
+        *whole, self._begun = (self._begun + data).split(b"\n")
+        for line in whole:
+            self._say(line + b"\n")
+        while len(self._begun) >= LINE_BYTES_MAX:
+            rest = self._begun[LINE_BYTES_MAX:]
+            self._say(self._begun[:LINE_BYTES_MAX])
+            self._begun = rest
+
+    def end(self) -> None:
+        """Tell the line that has no end."""
+        if self._begun:
+            self._say(self._begun)
+            self._begun = b""
+
+    def _say(self, line: bytes) -> None:
+        self._tell(Said(stream=self._stream, offset=self._offset, text=line.decode("utf-8", "replace")))
+        self._offset += len(line)

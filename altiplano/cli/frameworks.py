@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from altiplano.cli import output
+from altiplano.cli import completing, output
 from altiplano.cli.options import ask, json_option, place, pool_options
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def list_frameworks(everything: bool, master: str | None, token_file: str | None
 
 
 @framework.command(epilog="Example: altiplano framework show flows")
-@click.argument("framework_id", metavar="FRAMEWORK")
+@click.argument("framework_id", metavar="FRAMEWORK", shell_complete=completing.frameworks)
 @pool_options
 @json_option
 def show(framework_id: str, master: str | None, token_file: str | None, as_json: bool) -> None:
@@ -75,7 +75,7 @@ def show(framework_id: str, master: str | None, token_file: str | None, as_json:
 
 
 @framework.command(epilog="Example: altiplano framework teardown 7c0f --yes")
-@click.argument("framework_id", metavar="FRAMEWORK")
+@click.argument("framework_id", metavar="FRAMEWORK", shell_complete=completing.frameworks)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pool_options
 @json_option

@@ -16,6 +16,13 @@ def print_json(value: Any) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
+def print_json_line(value: Any) -> None:
+    """One JSON value on a line of its own, at once: for what goes on coming."""
+    import msgspec
+
+    click.echo(msgspec.json.encode(value))
+
+
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:
     """Columns as wide as their widest cell; `empty` is said where there are no rows."""
     lines = [list(row) for row in rows]

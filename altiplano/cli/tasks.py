@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from altiplano.cli import output
+from altiplano.cli import completing, output
 from altiplano.cli.failures import FAILED, NOT_FOUND, Failure
 from altiplano.cli.options import ask, json_option, place, pool_options
 
 if TYPE_CHECKING:
+    from altiplano.cli.following import Lines
     from altiplano.cli.listing import TaskRow
     from altiplano.sdk.credentials import Place
     from altiplano.sdk.operator import Line, Operator
@@ -56,7 +57,7 @@ def list_tasks(everything: bool, master: str | None, token_file: str | None, as_
 
 
 @task.command(epilog="Example: altiplano task show run-3f2a")
-@click.argument("task_id", metavar="TASK")
+@click.argument("task_id", metavar="TASK", shell_complete=completing.tasks)
 @pool_options
 @json_option
 def show(task_id: str, master: str | None, token_file: str | None, as_json: bool) -> None:
@@ -81,25 +82,39 @@ def show(task_id: str, master: str | None, token_file: str | None, as_json: bool
     )
 
 
-@task.command(epilog="Example: altiplano task logs -f run-3f2a")
-@click.argument("task_id", metavar="TASK")
+@task.command(epilog="Examples: altiplano task logs -f run-3f2a;  altiplano task logs --json --stderr run-3f2a")
+@click.argument("task_id", metavar="TASK", shell_complete=completing.tasks)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the task has ended.")
 @click.option("--stderr", "errors", is_flag=True, help="What it wrote to stderr instead of stdout.")
 @click.option(
     "--tail", "tail_bytes", type=click.IntRange(0, TAIL_BYTES_MAX), metavar="BYTES", help="Only so much of the end."
 )
 @pool_options
+@json_option
 def logs(
-    task_id: str, follow: bool, errors: bool, tail_bytes: int | None, master: str | None, token_file: str | None
+    task_id: str,
+    follow: bool,
+    errors: bool,
+    tail_bytes: int | None,
+    master: str | None,
+    token_file: str | None,
+    as_json: bool,
 ) -> None:
-    """What a task wrote, read from its machine through the master."""
+    """What a task wrote, read from its machine through the master.
+
+    With --json each line is an object on a line of its own: stream, offset of its first byte, text.
+    """
     import asyncio
 
-    asyncio.run(_logs(place(master, token_file), task_id, "stderr" if errors else "stdout", follow, tail_bytes))
+    from altiplano.cli.following import Lines
+
+    name = "stderr" if errors else "stdout"
+    lines = Lines(name, output.print_json_line) if as_json else None
+    asyncio.run(_logs(place(master, token_file), task_id, name, follow, tail_bytes, lines))
 
 
 @task.command(epilog="Example: altiplano task kill run-3f2a")
-@click.argument("task_id", metavar="TASK")
+@click.argument("task_id", metavar="TASK", shell_complete=completing.tasks)
 @pool_options
 @json_option
 def kill(task_id: str, master: str | None, token_file: str | None, as_json: bool) -> None:
@@ -122,7 +137,7 @@ def kill(task_id: str, master: str | None, token_file: str | None, as_json: bool
 
 
 @task.command("why", epilog="Example: altiplano task why run-3f2a")
-@click.argument("task_id", metavar="TASK")
+@click.argument("task_id", metavar="TASK", shell_complete=completing.tasks)
 @pool_options
 @json_option
 def task_why(task_id: str, master: str | None, token_file: str | None, as_json: bool) -> None:
@@ -131,7 +146,7 @@ def task_why(task_id: str, master: str | None, token_file: str | None, as_json: 
 
 
 @click.command(epilog="Example: altiplano why run-3f2a")
-@click.argument("subject", metavar="ID")
+@click.argument("subject", metavar="ID", shell_complete=completing.subjects)
 @pool_options
 @json_option
 def why(subject: str, master: str | None, token_file: str | None, as_json: bool) -> None:
@@ -156,13 +171,18 @@ async def _find(operator: Operator, text: str) -> TaskRow:
     return listing.chosen("task", text, rows, [(row.id, row.name) for row in rows])
 
 
-async def _logs(where: Place, task_id: str, name: str, follow: bool, tail_bytes: int | None) -> None:
+async def _logs(
+    where: Place, task_id: str, name: str, follow: bool, tail_bytes: int | None, lines: Lines | None
+) -> None:
     import asyncio
 
     from altiplano.cli.following import LOOK_AGAIN_S, LOOK_AGAIN_S_MAX, Follower
     from altiplano.sdk.operator import Operator
 
     def write(data: bytes) -> None:
+        if lines is not None:
+            lines.take(data, follower.offset)
+            return
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 
@@ -181,6 +201,8 @@ async def _logs(where: Place, task_id: str, name: str, follow: bool, tail_bytes:
                 row = await _find(operator, row.id)
                 if row.ended:
                     await follower.read(operator)
+        if lines is not None:
+            lines.end()
 
 
 async def _story(operator: Operator, subject: str) -> list[Line]:
