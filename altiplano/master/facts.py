@@ -240,6 +240,8 @@ class OfferMade(Volatile, frozen=True, kw_only=True):
     offer: mesos.Offer
     role: str
     resources: Resources
+    part: bool = False
+    """Whether the agent was divided among several frameworks."""
 
 
 class OffersTold(Volatile, frozen=True, kw_only=True):
@@ -285,6 +287,8 @@ class Declined(Volatile, frozen=True, kw_only=True):
     resources: Resources
     until_s: float
     short: bool
+    part: bool = False
+    """Whether what was declined was a part of an agent."""
 
 
 class AllocationDue(Volatile, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from altiplano.master.allocator.allocator import Minimums
+from altiplano.master.allocator.pool import Minimums
 from altiplano.master.state import Framework, MasterState, Task
 from altiplano.model import values
 from altiplano.model.tasks import State

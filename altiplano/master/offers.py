@@ -9,7 +9,8 @@ from functools import lru_cache
 
 from altiplano.master import facts, infos
 from altiplano.master.allocator import filters
-from altiplano.master.allocator.allocator import ROUNDING, Pick
+from altiplano.master.allocator.allocator import ROUNDING
+from altiplano.master.allocator.pool import Pick
 from altiplano.master.outcome import Outcome
 from altiplano.master.state import Agent, Framework, MasterState, Offer
 from altiplano.model.resources import EMPTY, Kind, Resources
@@ -26,8 +27,11 @@ REVIEW_TIMER = "review"
 REVIEW_S = 5.0
 """So often some agents are looked at whether anything is known to have changed there: what a bug forgot is found."""
 
-REVIEW_AGENTS = 250
+REVIEW_AGENTS_MAX = 250
 """Agents of one review; the next review goes on after the last of them."""
+
+REVIEW_PAIRS_MAX = 2_500
+"""Pairs of agent and framework of one review, so that it takes some milliseconds however many frameworks there are."""
 
 RESOURCE_MESSAGES_MAX = 65_536
 """Resources that are kept in the form in which they are told: a few hundred bytes each."""
@@ -42,7 +46,7 @@ def decline(out: Outcome, framework: Framework, call: scheduler.CallDecline) -> 
             continue
         given_back[offer.id] = offer.resources
         out.holds(facts.OfferEnded(offer_id=offer.id))
-        refuse(out, framework.id, offer.role, offer.agent_id, offer.resources, call.filters)
+        refuse(out, framework.id, offer.role, offer.agent_id, offer.resources, call.filters, part=offer.part)
     if given_back:
         total = sum(given_back.values(), EMPTY)
         seconds = filters.refuse_seconds(call.filters.refuse_seconds if call.filters else None)
@@ -56,8 +60,10 @@ def refuse(
     agent_id: str,
     resources: Resources,
     wanted: mesos.Filters | None,
+    *,
+    part: bool = False,
 ) -> None:
-    """Remember what a framework does not want of an agent."""
+    """Remember what a framework does not want of an agent; `part`: it declined a part of a divided one."""
     if not resources:
         return
     seconds = filters.refuse_seconds(wanted.refuse_seconds if wanted is not None else None)
@@ -70,6 +76,7 @@ def refuse(
             resources=resources,
             until_s=out.now.mono_s + max(seconds, interval_s),
             short=seconds < interval_s,
+            part=part,
         )
     )
 
@@ -101,9 +108,11 @@ def timed_out(out: Outcome, offer_id: str) -> None:
 
 def review(out: Outcome) -> None:
     """Let the next run look at some agents for no reason: the net below a fall that nobody knows of."""
+    clients = max(1, len(out.state.allocator.clients))
+    count = max(1, min(REVIEW_AGENTS_MAX, REVIEW_PAIRS_MAX // clients))
     out.holds(
         facts.TimerSet(what=REVIEW_TIMER, subject="", at_s=out.now.mono_s + REVIEW_S),
-        facts.AgentsReviewed(count=REVIEW_AGENTS),
+        facts.AgentsReviewed(count=count),
     )
 
 
@@ -139,7 +148,7 @@ def _slice(out: Outcome) -> None:
         message = _message(state, pick, f"{state.master_id}-O{number}")
         number += 1
         made.setdefault(pick.framework_id, []).append(message)
-        out.holds(facts.OfferMade(offer=message, role=pick.role, resources=pick.resources))
+        out.holds(facts.OfferMade(offer=message, role=pick.role, resources=pick.resources, part=pick.part))
     if len(plan.visited) == len(state.allocator.queue):
         _tell(out, made)
 
@@ -222,12 +231,13 @@ def apply_made(state: MasterState, fact: facts.OfferMade) -> None:
         role=fact.role,
         resources=fact.resources,
         message=fact.offer,
+        part=fact.part,
     )
     state.offers[offer.id] = framework.offers[offer.id] = agent.offers[offer.id] = offer
     state.untold.setdefault(framework.id, []).append(offer.id)
     state.next_offer += 1
     agent.offered = agent.offered + offer.resources
-    state.allocator.offer(agent.id, framework.id, offer.role, offer.resources)
+    state.allocator.offer(agent.id, framework.id, offer.role, offer.resources, part=fact.part)
 
 
 def apply_told(state: MasterState, fact: facts.OffersTold) -> None:
@@ -280,7 +290,13 @@ def give_back(state: MasterState, offer: Offer) -> None:
 
 def apply_declined(state: MasterState, fact: facts.Declined) -> None:
     state.allocator.refuse(
-        fact.agent_id, fact.framework_id, fact.role, fact.resources, until_s=fact.until_s, short=fact.short
+        fact.agent_id,
+        fact.framework_id,
+        fact.role,
+        fact.resources,
+        until_s=fact.until_s,
+        short=fact.short,
+        part=fact.part,
     )
 
 

@@ -113,6 +113,8 @@ class Offer(msgspec.Struct, kw_only=True, gc=False):
     resources: Resources
     message: mesos.Offer
     told: bool = False
+    part: bool = False
+    """Whether it is a part of an agent that was divided among several."""
 
 
 TaskKey = tuple[str, str]

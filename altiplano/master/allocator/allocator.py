@@ -5,83 +5,43 @@ the marked agents only, in slices.  What a slice would offer is worked out by `p
 without changing anything; the facts that come of it are applied by the other methods, which are all
 that changes the state.
 
-Rules, beside the fair order (`sorter`) and refusals (`filters`):
+What keeps a run short: an agent that was looked at and not taken is wanted by nobody, and stays so
+until something happens.  What happens to the agent marks it for everybody.  What happens to a
+framework (it revives, a refusal of its ends) marks agents for that framework alone, since all others
+have been asked.  So an event costs what it concerns, however many agents, frameworks and refusals
+there are; and a run over the marked agents offers what a run over all agents would.
 
-* The whole of an agent goes to one framework.  It is cut into parts only when fewer agents are left in
-  the run than frameworks wait (want offers, have none, and hold less than an equal share).
-* A refusal of less than one allocation interval does not change whose turn it is: what the fair
-  order gives to the decliner waits for it, counted as its own, until the beat.
-* A framework that revived or subscribed is told its offers once all agents were looked at for it.
+The rules, beside the fair order (`sorter`) and refusals (`filters`), are in `slices`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-import msgspec
-
-from altiplano.master.allocator import split
 from altiplano.master.allocator.filters import Filters, Refusal, Refused
-from altiplano.master.allocator.sorter import Draft, Shares, Vector, dominant_share, roles_in_order
+from altiplano.master.allocator.pool import Client, Member, Minimums, Pick, Plan, Turn, allocatable, is_reserved
+from altiplano.master.allocator.slices import PAIRS_PER_SLICE, Slice
+from altiplano.master.allocator.sorter import Shares, Vector
 from altiplano.model.resources import EMPTY, Resources
-
-PAIRS_PER_SLICE = 250
-"""Pairs of agent and framework looked at in one slice: some milliseconds."""
 
 POSTPONED_RUNS_MAX = 20
 """Runs after which a framework that revives all the time is told what there is for it."""
 
+WAITS_MAX = 3
+"""Beats in a row for which an agent is kept for a framework that declines it again and again; then its turn is over."""
+
+MARKED_FOR_MAX = 4
+"""An agent that is marked for more frameworks than these is marked for all."""
+
+SCAN_FROM = 8
+"""With more than one marked agent in so many, all are gone through instead of sorting the marked ones."""
+
 ROUNDING = 1e-6
 """Part of an interval by which two computations of one beat may differ."""
 
-Minimums = Sequence[Vector]
-
-
-class Member(msgspec.Struct, kw_only=True):
-    """An agent, as the allocator sees it."""
-
-    total: Resources
-    free: Resources
-    active: bool = True
-    gpus: bool = False
-
-
-class Client(msgspec.Struct, kw_only=True):
-    """A framework, as the allocator sees it."""
-
-    roles: tuple[str, ...]
-    suppressed: frozenset[str]
-    active: bool = True
-    gpus: bool = False
-    minimums: Mapping[str, Minimums] = msgspec.field(default_factory=dict)
-    offers: int = 0
-
-
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """What is free on an agent waits for the framework whose turn it is."""
-
-    framework_id: str
-    role: str
-    resources: Resources
-
-
-class Pick(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent goes to a framework: as an offer, or to wait for it until the beat."""
-
-    agent_id: str
-    framework_id: str
-    role: str
-    resources: Resources
-    waits: bool
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What one slice of a run comes to."""
-
-    visited: tuple[str, ...]
-    picks: tuple[Pick, ...]
-    pairs: int
+Marks = dict[str, tuple[str, ...] | None]
+"""Agents to be looked at, and the frameworks for which; None means all."""
 
 
 class Allocator:
@@ -90,13 +50,18 @@ class Allocator:
     ) -> None:
         """`minimums`: an offer holds at least one of these sets.  `excluded` resources do not count in shares."""
         self.interval_s = interval_s
+        self.minimums = minimums
         self.shares = Shares()
         self.filters = Filters()
         self.members: dict[str, Member] = {}
         self.clients: dict[str, Client] = {}
         self.turns: dict[str, Turn] = {}
-        self.marked: dict[str, None] = {}
-        self.queue: dict[str, None] = {}
+        self.marked: Marks = {}
+        self.queue: Marks = {}
+        self.wanting: dict[str, None] = {}
+        """Frameworks that want offers in some role."""
+        self.without: dict[str, None] = {}
+        """Those of them that have none, and for which no agent is kept."""
         self.running = False
         self.due_s: float | None = None
         self.owed: set[str] = set()
@@ -105,16 +70,23 @@ class Allocator:
         self.visits = 0
         self._offerable: dict[str, None] = {}
         self._review: list[str] = []
-        self._without: dict[str, None] = {}
-        self._minimums = minimums
+        self._joined = 0
         self._excluded = excluded
         self._gpus_apart = gpus_apart
 
     # -- agents
 
     def add_agent(self, agent_id: str, total: Resources) -> None:
-        self.members[agent_id] = Member(total=total, free=total, gpus=total.scalar("gpus") > 0, active=False)
-        self.shares.add_total(self._counted(total), 1)
+        self._joined += 1
+        self.members[agent_id] = Member(
+            number=self._joined,
+            total=total,
+            free=total,
+            gpus=total.scalar("gpus") > 0,
+            reserved=is_reserved(total),
+            active=False,
+        )
+        self.shares.add_total(self.vector(total), 1)
 
     def activate_agent(self, agent_id: str, active: bool) -> None:
         """Offer an agent, or stop doing so."""
@@ -128,10 +100,11 @@ class Allocator:
         """An agent is gone; nothing of it is held by anybody."""
         self._end_turn(agent_id)
         member = self.members.pop(agent_id)
-        self.shares.add_total(self._counted(member.total), -1)
+        self.shares.add_total(self.vector(member.total), -1)
         self.filters.drop_agent(agent_id)
-        for agents in (self.marked, self.queue, self._offerable):
-            agents.pop(agent_id, None)
+        self._offerable.pop(agent_id, None)
+        self.marked.pop(agent_id, None)
+        self.queue.pop(agent_id, None)
 
     def change_total(self, agent_id: str, total: Resources) -> None:
         """An agent came back with other resources; what is in use fits into them."""
@@ -140,11 +113,11 @@ class Allocator:
             return
         self._end_turn(agent_id)
         used = member.total - member.free
-        self.shares.add_total(self._counted(member.total), -1)
-        self.shares.add_total(self._counted(total), 1)
-        member.free = total - used if total.contains(used) else EMPTY
+        self.shares.add_total(self.vector(member.total), -1)
+        self.shares.add_total(self.vector(total), 1)
+        self._set_free(member, total - used if total.contains(used) else EMPTY)
         member.total = total
-        member.gpus = total.scalar("gpus") > 0
+        member.gpus, member.reserved = total.scalar("gpus") > 0, is_reserved(total)
         self.filters.drop_agent(agent_id)
         self._freed(agent_id, member)
 
@@ -162,33 +135,36 @@ class Allocator:
     ) -> None:
         """Add a framework or describe it anew; an active one is owed one answer with all it may have."""
         old = self.clients.get(framework_id)
-        if old is not None:
-            self._withdraw(framework_id, old)
-            self._end_turns_of(framework_id, old.roles)
-            for role in old.suppressed - frozenset(suppressed):
-                self.filters.drop((framework_id, role))
-        client = self.clients[framework_id] = Client(
-            roles=roles,
-            suppressed=frozenset(suppressed),
-            active=active,
-            gpus=gpus,
-            minimums=dict(minimums or {}),
-            offers=old.offers if old else 0,
+        client = Client(
+            roles=roles, suppressed=frozenset(suppressed), active=active, gpus=gpus, minimums=dict(minimums or {})
         )
+        if old is not None:
+            self._end_turns_of(framework_id, old.roles)
+            for role in old.roles:
+                self.shares.leave(role, framework_id)
+                if role not in roles:
+                    self.shares.forget(role, framework_id)
+                    self.filters.drop((framework_id, role))
+            for role in old.suppressed - client.suppressed:
+                self.filters.drop((framework_id, role))
+            client.offers = old.offers
+            client.parts_declined = old.parts_declined
+        self.clients[framework_id] = client
         self._enter(framework_id, client)
-        if active and set(roles) - client.suppressed:
+        if client.wanted:
             self._owe(framework_id)
 
     def deactivate_framework(self, framework_id: str) -> None:
         """A framework is disconnected: it gets nothing, and what it declined is forgotten."""
         client = self.clients[framework_id]
-        self._withdraw(framework_id, client)
+        self._end_turns_of(framework_id, client.roles)
         client.active = False
+        client.parts_declined = 0
         self._changed(framework_id, client)
         for role in client.roles:
+            self.shares.leave(role, framework_id)
             self.filters.drop((framework_id, role))
         self.owed.discard(framework_id)
-        self._end_turns_of(framework_id, client.roles)
 
     def remove_framework(self, framework_id: str) -> None:
         """A framework is gone; it holds nothing."""
@@ -200,30 +176,43 @@ class Allocator:
     def suppress(self, framework_id: str, roles: Iterable[str]) -> None:
         client = self.clients[framework_id]
         roles = tuple(roles)
+        self._end_turns_of(framework_id, roles)
         client.suppressed |= frozenset(roles)
         self._changed(framework_id, client)
         for role in roles:
             self.shares.leave(role, framework_id)
-        self._end_turns_of(framework_id, roles)
 
     def revive(self, framework_id: str, roles: Iterable[str]) -> None:
         client = self.clients[framework_id]
         roles = tuple(roles)
+        self._end_turns_of(framework_id, roles)
         client.suppressed -= frozenset(roles)
         for role in roles:
             self.filters.drop((framework_id, role))
         self._enter(framework_id, client)
-        self._end_turns_of(framework_id, roles)
         self._owe(framework_id)
+
+    def set_weight(self, role: str, weight: float) -> None:
+        self.shares.set_weight(role, weight)
 
     # -- resources
 
     def allocate(self, agent_id: str, framework_id: str, role: str, resources: Resources) -> None:
-        """Resources of an agent go to a framework: offered, or in use by its tasks."""
+        """Resources of an agent go to a framework, in use by its tasks."""
+        client = self.clients.get(framework_id)
+        if client is not None:
+            client.parts_declined = 0
         self._take(agent_id, framework_id, role, resources, count=0)
+        self.members[agent_id].waited_for = None
 
-    def offer(self, agent_id: str, framework_id: str, role: str, resources: Resources) -> None:
+    def offer(self, agent_id: str, framework_id: str, role: str, resources: Resources, *, part: bool = False) -> None:
         """Resources of an agent are offered; the offer is counted."""
+        client = self.clients[framework_id]
+        if not part:
+            client.parts_declined = 0
+        member = self.members[agent_id]
+        if member.waited_for != (framework_id, role):
+            member.waited_for = None
         self._count_offer(framework_id, 1)
         self._take(agent_id, framework_id, role, resources, count=1)
 
@@ -232,25 +221,13 @@ class Allocator:
         self._count_offer(framework_id, 1)
         self._take(agent_id, framework_id, role, resources, count=0)
 
-    def _count_offer(self, framework_id: str, change: int) -> None:
-        client = self.clients[framework_id]
-        client.offers += change
-        self._changed(framework_id, client)
-
-    def _take(self, agent_id: str, framework_id: str, role: str, resources: Resources, *, count: int) -> None:
-        member = self.members[agent_id]
-        # Most offers are of all that is free.
-        member.free = EMPTY if resources is member.free else member.free - resources
-        self.shares.change(role, framework_id, self._counted(resources), 1, count)
-        self._freed(agent_id, member, mark=False)
-
     def recover(self, agent_id: str, framework_id: str, role: str, resources: Resources) -> None:
         """Resources of an agent come back; the agent is looked at again."""
         if not resources:
             return
         member = self.members[agent_id]
-        member.free = member.free + resources
-        self.shares.change(role, framework_id, self._counted(resources), -1)
+        self._set_free(member, member.free + resources)
+        self.shares.change(role, framework_id, self.vector(resources), -1)
         self._freed(agent_id, member)
 
     def offer_ended(self, framework_id: str) -> None:
@@ -258,15 +235,33 @@ class Allocator:
             self._count_offer(framework_id, -1)
 
     def refuse(
-        self, agent_id: str, framework_id: str, role: str, resources: Resources, *, until_s: float, short: bool
+        self,
+        agent_id: str,
+        framework_id: str,
+        role: str,
+        resources: Resources,
+        *,
+        until_s: float,
+        short: bool,
+        part: bool = False,
     ) -> None:
+        """A framework does not want these or less of an agent for a while; `part`: it was offered a part of it."""
+        client = self.clients.get(framework_id)
+        if client is not None and part:
+            client.parts_declined += 1
         if agent_id in self.members and resources:
             self.filters.refuse(
                 agent_id, (framework_id, role), Refusal(resources=resources, until_s=until_s, short=short)
             )
 
     def keep_turn(self, agent_id: str, framework_id: str, role: str, resources: Resources) -> None:
+        """What is free on an agent waits until the beat for a framework that declined it a moment ago."""
         self.turns[agent_id] = Turn(framework_id=framework_id, role=role, resources=resources)
+        client, member = self.clients[framework_id], self.members[agent_id]
+        client.turns += 1
+        self._changed(framework_id, client)
+        member.waits = member.waits + 1 if member.waited_for == (framework_id, role) else 1
+        member.waited_for = (framework_id, role)
         self._take(agent_id, framework_id, role, resources, count=0)
 
     # -- runs
@@ -281,36 +276,53 @@ class Allocator:
     def wants_run(self) -> bool:
         return bool(self.marked) and not self.running
 
+    def mark(self, agent_id: str, framework_id: str | None = None) -> None:
+        """Have an agent looked at in the next run: for one framework, or for all."""
+        marked = self.marked
+        if framework_id is None:
+            marked[agent_id] = None
+        elif agent_id not in marked:
+            marked[agent_id] = (framework_id,)
+        else:
+            before = marked[agent_id]
+            if before is not None and framework_id not in before:
+                marked[agent_id] = (*before, framework_id) if len(before) < MARKED_FOR_MAX else None
+
     def review(self, count: int) -> None:
         """Mark up to `count` agents that have something free, in turn, so that each is looked at now and then."""
         if not self._review:
             self._review = list(self._offerable)
         for agent_id in self._review[:count]:
-            if agent_id in self._offerable:
-                self.marked[agent_id] = None
+            if agent_id in self._offerable and agent_id not in self.turns:
+                self.mark(agent_id)
         del self._review[:count]
 
     def begin(self, expired_s: float | None) -> None:
         """Begin a run over all that is marked; first drop the refusals that ended by `expired_s`."""
         if expired_s is not None:
-            for agent_id in sorted(self.filters.expire(expired_s + ROUNDING * self.interval_s)):
-                if agent_id in self.members:
+            for agent_id, (framework_id, _) in self.filters.expire(expired_s + ROUNDING * self.interval_s):
+                if agent_id in self.turns:
                     self._end_turn(agent_id)
-                    self.marked[agent_id] = None
-        self.shares.refresh()
+                elif agent_id in self._offerable:
+                    self.mark(agent_id, framework_id)
         self.due_s = None
         self.running = True
         self.runs += 1
-        self.queue = {agent_id: None for agent_id in self.marked if agent_id in self.members}
+        self.queue = {agent_id: self.marked[agent_id] for agent_id in self._marked_in_order()}
         self.marked = {}
         self.owed = set()
+
+    def plan(self, pairs_max: int = PAIRS_PER_SLICE) -> Plan:
+        """What the next slice of the run offers, about `pairs_max` pairs long.  Changes nothing."""
+        return Slice(self, pairs_max).plan()
 
     def visited(self, agent_ids: Iterable[str]) -> None:
         """These agents were looked at; turns kept on them are over, unless they are kept again."""
         for agent_id in agent_ids:
             self.visits += 1
-            self._end_turn(agent_id, mark=False)
             self.queue.pop(agent_id, None)
+            if agent_id in self.turns:
+                self._end_turn(agent_id, mark=False)
 
     def end(self) -> None:
         """The run is over; who may be told has been told."""
@@ -325,134 +337,78 @@ class Allocator:
         """Whether a framework may get the offers of the run that ends: not if it is owed all of the next."""
         return framework_id not in self.owed or self.postponed.get(framework_id, 0) >= POSTPONED_RUNS_MAX
 
-    def plan(self, pairs_max: int = PAIRS_PER_SLICE) -> Plan:
-        """What the next slice of the run offers, about `pairs_max` pairs long.  Changes nothing."""
-        draft = Draft(self.shares)
-        visited: list[str] = []
-        picks: list[Pick] = []
-        pairs = 0
-        left = len(self.queue)
-        waiting = self._waiting() if left <= len(self.clients) else set()
-        try:
-            for agent_id in self.queue:
-                if pairs >= pairs_max:
-                    break
-                visited.append(agent_id)
-                pairs += 1 + self._visit(agent_id, draft, picks, waiting, left)
-                left -= 1
-        finally:
-            draft.undo()
-        return Plan(visited=tuple(visited), picks=tuple(picks), pairs=pairs)
+    # -- what runs ask
 
-    def _visit(self, agent_id: str, draft: Draft, picks: list[Pick], waiting: set[str], agents_left: int) -> int:
-        member = self.members[agent_id]
-        turn = self.turns.get(agent_id)
-        free = member.free
-        if turn is not None:
-            free = free + turn.resources
-            draft.change(turn.role, turn.framework_id, self._counted(turn.resources), -1)
-        if not member.active or not self._allocatable(free, self._minimums):
-            return 0
-        cuts = self._cuts(agent_id, free, waiting, agents_left)
-        pairs = 0
-        while free and cuts > 0:
-            piece = split.part(free, cuts)
-            choice, looked = self._choose(agent_id, member, piece)
-            pairs += looked
-            if choice is None:
-                break
-            picks.append(choice)
-            waiting.discard(choice.framework_id)
-            draft.change(choice.role, choice.framework_id, self._counted(choice.resources), 1, int(not choice.waits))
-            free = EMPTY if choice.resources is free else free - choice.resources
-            cuts -= 1
-        return pairs
-
-    def _choose(self, agent_id: str, member: Member, piece: Resources) -> tuple[Pick | None, int]:
-        """The first framework in the fair order that may have the piece."""
-        looked = 0
-        reserved = any(kind.reservations for kind, _ in piece)
-        for role in roles_in_order(self.shares):
-            mine = piece.allocatable_to(role) if reserved else piece
-            members = self.shares.members(role)
-            if not mine or members is None:
-                continue
-            for framework_id in members:
-                looked += 1
-                refused = self._refused(agent_id, member, framework_id, role, mine)
-                if refused is not Refused.LONG:
-                    waits = refused is Refused.SHORTLY
-                    pick = Pick(agent_id=agent_id, framework_id=framework_id, role=role, resources=mine, waits=waits)
-                    return pick, looked
-        return None, looked
-
-    def _refused(self, agent_id: str, member: Member, framework_id: str, role: str, resources: Resources) -> Refused:
-        """Whether a framework may be offered these resources in a role; what it can never use is refused for long."""
-        client = self.clients[framework_id]
-        if member.gpus and self._gpus_apart and not client.gpus:
-            return Refused.LONG
-        if not self._allocatable(resources, client.minimums.get(role, self._minimums)):
-            return Refused.LONG
-        return self.filters.refused(agent_id, (framework_id, role), resources)
-
-    def _cuts(self, agent_id: str, free: Resources, waiting: set[str], agents_left: int) -> int:
-        """Into how many parts an agent is cut: one, unless more frameworks wait for it than agents are left."""
-        if len(waiting) <= agents_left:
-            return 1
-        takers = sum(1 for framework_id in waiting if self._would_take(agent_id, framework_id, free))
-        return max(1, min(math.ceil(takers / agents_left), split.parts_max(free)))
-
-    def _would_take(self, agent_id: str, framework_id: str, free: Resources) -> bool:
-        member, client = self.members[agent_id], self.clients[framework_id]
-        return any(
-            self._refused(agent_id, member, framework_id, role, free.allocatable_to(role)) is Refused.NO
-            for role in client.roles
-            if role not in client.suppressed
-        )
-
-    def _waiting(self) -> set[str]:
-        """Frameworks that want offers, have none, and hold less than an equal share of the pool.
-
-        One that runs more than its share does not wait: what becomes free goes whole to the others first.
-        """
-        count = len(self._without)
-        return {
-            framework_id
-            for framework_id in self._without
-            if self._share(framework_id, self.clients[framework_id]) * count < 1
-        }
-
-    def _changed(self, framework_id: str, client: Client) -> None:
-        """Note whether a framework wants offers and has none: to ask all of them at each event would take long."""
-        if client.active and client.offers <= 0 and not client.suppressed.issuperset(client.roles):
-            self._without[framework_id] = None
-        else:
-            self._without.pop(framework_id, None)
-
-    def _share(self, framework_id: str, client: Client) -> float:
-        """The largest share that a framework holds in any of its roles."""
-        shares = self.shares
-        return max(
-            (dominant_share(shares.held(role, framework_id), shares.totals) for role in client.roles), default=0.0
-        )
-
-    def _allocatable(self, resources: Resources, minimums: Minimums) -> bool:
+    def vector(self, resources: Resources) -> Vector:
+        """What counts in shares."""
         scalars = resources.scalars
-        for minimum in minimums:
-            for name, least in minimum.items():
-                if scalars.get(name, 0) < least:
-                    break
-            else:
-                return bool(resources)
-        return False
+        if self._excluded:
+            scalars = {name: amount for name, amount in scalars.items() if name not in self._excluded}
+        return self.shares.vector(scalars)
+
+    def vector_free(self, member: Member) -> Vector:
+        """What is free on an agent, as a vector; most offers are of just that."""
+        if member.vector is None or len(member.vector) != len(self.shares.axes.names):
+            member.vector = self.vector(member.free)
+        return member.vector
+
+    def refused(
+        self, agent_id: str, member: Member, framework_id: str, role: str, resources: Resources, *, enough: bool
+    ) -> Refused:
+        """Whether a framework may be offered these resources in a role; what it can never use is refused for long.
+
+        `enough`: whether they are, by the minimums of this pool; a framework may have others.
+        """
+        client = self.clients[framework_id]
+        if client.minimums and role in client.minimums:
+            enough = allocatable(resources, client.minimums[role])
+        if not enough or (member.gpus and self._gpus_apart and not client.gpus):
+            return Refused.LONG
+        answer = self.filters.refused(agent_id, (framework_id, role), resources)
+        if answer is Refused.SHORTLY and member.waits >= WAITS_MAX and member.waited_for == (framework_id, role):
+            return Refused.LONG
+        return answer
+
+    def share(self, framework_id: str) -> float:
+        """The largest share that a framework holds in any of its roles."""
+        roles = self.clients[framework_id].roles
+        return max((self.shares.framework_share(role, framework_id) for role in roles), default=0.0)
 
     # -- what the methods above have in common
 
-    def _counted(self, resources: Resources) -> Vector:
-        scalars = resources.scalars
-        if self._excluded:
-            return {name: amount for name, amount in scalars.items() if name not in self._excluded}
-        return scalars
+    def _marked_in_order(self) -> list[str]:
+        """In the order in which agents joined, so that events which come together may come in any order."""
+        if len(self.marked) * SCAN_FROM > len(self.members):
+            return [agent_id for agent_id in self.members if agent_id in self.marked]
+        return sorted(self.marked, key=lambda agent_id: self.members[agent_id].number)
+
+    def _set_free(self, member: Member, free: Resources) -> None:
+        member.free = free
+        member.vector = None
+
+    def _take(self, agent_id: str, framework_id: str, role: str, resources: Resources, *, count: int) -> None:
+        member = self.members[agent_id]
+        whole = resources is member.free
+        vector = self.vector_free(member) if whole else self.vector(resources)
+        self._set_free(member, EMPTY if whole else member.free - resources)
+        self.shares.change(role, framework_id, vector, 1, count)
+        self._freed(agent_id, member, mark=False)
+
+    def _count_offer(self, framework_id: str, change: int) -> None:
+        client = self.clients[framework_id]
+        client.offers += change
+        self._changed(framework_id, client)
+
+    def _changed(self, framework_id: str, client: Client) -> None:
+        """Note whether a framework wants offers and has none: to ask all of them at each event would take long."""
+        if client.active and not client.suppressed.issuperset(client.roles):
+            self.wanting[framework_id] = None
+            if client.offers <= 0 and not client.turns:
+                self.without[framework_id] = None
+                return
+        else:
+            self.wanting.pop(framework_id, None)
+        self.without.pop(framework_id, None)
 
     def _freed(self, agent_id: str, member: Member, *, mark: bool = True) -> None:
         if member.active and (member.free or agent_id in self.turns):
@@ -461,33 +417,33 @@ class Allocator:
                 self.marked[agent_id] = None
         else:
             self._offerable.pop(agent_id, None)
+            self.marked.pop(agent_id, None)
 
     def _enter(self, framework_id: str, client: Client) -> None:
         self._changed(framework_id, client)
-        if client.active:
-            for role in client.roles:
-                if role not in client.suppressed:
-                    self.shares.enter(role, framework_id)
-
-    def _withdraw(self, framework_id: str, client: Client) -> None:
-        for role in client.roles:
-            self.shares.leave(role, framework_id)
+        for role in client.wanted:
+            self.shares.enter(role, framework_id)
 
     def _owe(self, framework_id: str) -> None:
         """A framework is to be told everything it may have, at once: all agents are looked at for it."""
-        self.marked.update(self._offerable)
+        for agent_id in self._offerable:
+            self.mark(agent_id, framework_id if agent_id not in self.turns else None)
         if self.running:
             self.owed.add(framework_id)
 
     def _end_turn(self, agent_id: str, *, mark: bool = True) -> None:
         turn = self.turns.pop(agent_id, None)
         if turn is not None:
-            member = self.members[agent_id]
-            member.free = member.free + turn.resources
-            self.shares.change(turn.role, turn.framework_id, self._counted(turn.resources), -1)
+            client, member = self.clients[turn.framework_id], self.members[agent_id]
+            client.turns -= 1
+            self._changed(turn.framework_id, client)
+            self._set_free(member, member.free + turn.resources)
+            self.shares.change(turn.role, turn.framework_id, self.vector(turn.resources), -1)
             self._freed(agent_id, member, mark=mark)
 
     def _end_turns_of(self, framework_id: str, roles: Iterable[str]) -> None:
+        if not self.clients[framework_id].turns:
+            return
         roles = frozenset(roles)
         for agent_id, turn in list(self.turns.items()):
             if turn.framework_id == framework_id and turn.role in roles:
@@ -495,15 +451,25 @@ class Allocator:
 
     def check(self) -> None:
         """Assert what holds at any moment."""
+        turns = dict.fromkeys(self.clients, 0)
         for agent_id, member in self.members.items():
             assert member.total.contains(member.free) or not member.free, f"{agent_id} has more free than it has"
+            offerable = member.active and bool(member.free or agent_id in self.turns)
+            assert (agent_id in self._offerable) is offerable, f"whether {agent_id} can be offered is out of date"
         for agent_id, turn in self.turns.items():
             assert self.members[agent_id].active, f"{agent_id} is not offered but waits for {turn.framework_id}"
-            client = self.clients[turn.framework_id]
-            assert client.active, f"{agent_id} waits for {turn.framework_id}, which is away"
-            assert turn.role not in client.suppressed, f"{agent_id} waits for {turn.framework_id}, which wants nothing"
+            wanted = self.clients[turn.framework_id].wanted
+            assert turn.role in wanted, f"{agent_id} waits for {turn.framework_id}, which wants nothing as {turn.role}"
+            turns[turn.framework_id] += 1
         for framework_id, client in self.clients.items():
             assert client.offers >= 0, f"{framework_id} has {client.offers} offers"
-            wants = client.active and not client.offers and bool(set(client.roles) - client.suppressed)
-            assert (framework_id in self._without) is wants, f"whether {framework_id} waits is out of date"
-        assert self._without.keys() <= self.clients.keys(), "a framework waits that is gone"
+            assert client.turns == turns[framework_id], f"{framework_id} has {client.turns} turns, not {turns}"
+            wants = bool(client.wanted)
+            assert (framework_id in self.wanting) is wants, f"whether {framework_id} wants something is out of date"
+            waits = wants and not client.offers and not client.turns
+            assert (framework_id in self.without) is waits, f"whether {framework_id} waits is out of date"
+        assert self.wanting.keys() <= self.clients.keys(), "a framework wants something that is gone"
+        assert self.marked.keys() <= self._offerable.keys(), "an agent is marked that cannot be offered"
+
+
+__all__ = ["ROUNDING", "Allocator", "Minimums", "Pick", "Plan"]

@@ -71,7 +71,15 @@ class Filters:
 
     def refuse(self, agent_id: str, offering: Offering, refusal: Refusal) -> None:
         mine = self._of_agent.setdefault(agent_id, {})
-        mine[offering] = (*mine.get(offering, ())[1 - REFUSALS_PER_OFFERING_MAX :], refusal)
+        # A refusal of no more that ends no later says nothing new, and frameworks that decline in a loop make many.
+        others = tuple(
+            one
+            for one in mine.get(offering, ())
+            if one.until_s > refusal.until_s
+            or one.short < refusal.short
+            or not refusal.resources.contains(one.resources)
+        )
+        mine[offering] = (*others[1 - REFUSALS_PER_OFFERING_MAX :], refusal)
         self._agents_of.setdefault(offering, set()).add(agent_id)
         heappush(self._ends, (refusal.until_s, agent_id, offering))
 
@@ -88,25 +96,30 @@ class Filters:
                 answer = Refused.SHORTLY
         return answer
 
+    def has_any(self, agent_id: str) -> bool:
+        """Whether anybody refuses anything of an agent."""
+        return agent_id in self._of_agent
+
     def next_end_s(self) -> float | None:
         """When the next refusal ends; None if there is none."""
         return self._ends[0][0] if self._ends else None
 
-    def expire(self, now_s: float) -> set[str]:
-        """Drop refusals that have ended; the agents they were about."""
-        agents = set()
+    def expire(self, now_s: float) -> set[tuple[str, Offering]]:
+        """Drop refusals that have ended; whose they were, and of which agents."""
+        ended = set()
         while self._ends and self._ends[0][0] <= now_s:
             _, agent_id, offering = heappop(self._ends)
             mine = self._of_agent.get(agent_id, {})
             if offering not in mine:
                 continue
             left = tuple(refusal for refusal in mine[offering] if refusal.until_s > now_s)
-            agents.add(agent_id)
+            if len(left) < len(mine[offering]):
+                ended.add((agent_id, offering))
             if left:
                 mine[offering] = left
             else:
                 self._forget(agent_id, offering)
-        return agents
+        return ended
 
     def drop(self, offering: Offering) -> set[str]:
         """Drop all refusals of a framework in a role; the agents they were about."""

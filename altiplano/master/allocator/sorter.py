@@ -4,302 +4,455 @@ Roles form a tree along their slashes.  Children of one node compete with each o
 child holds counts for its parent.  A role that has children of its own competes with them under
 the name ".".  Within a role its frameworks compete.
 
-All orders are kept sorted while allocations change, so a change costs a binary search instead of a
-sort.  A `Draft` tries changes and takes them back.
+Amounts are vectors: tuples of thousandths, one place for each resource of the pool.  A share is the
+exact fraction rounded once to a float, so clients come out of order only where their shares differ by
+less than one part in 2**53.
+
+Every order is kept sorted while allocations change.  A change notes whose key is out of date; the
+order is put right when somebody reads it, one by one or all at once, whichever is less work.  A
+`Draft` tries changes and takes them back.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping
+from operator import add, neg, truediv
 
-Vector = Mapping[str, int]
-"""Scalars by name, in thousandths."""
-
-Key = tuple[float, int, str]
-"""Share, offers made so far, name: the smallest is served first."""
+Vector = tuple[int, ...]
+"""Amounts in thousandths, in the order of `Axes.names`."""
 
 OWN = "."
 """The name under which a role competes with its children."""
 
+WEIGHT_MIN = 1e-9
+WEIGHT_MAX = 1e9
+"""Weights beyond these count as these: further out nobody could tell them apart, and shares would leave the floats."""
 
-def dominant_share(held: Vector, totals: Vector) -> float:
-    """Largest fraction of any one resource that somebody holds.
+SORT_FROM = 12
+"""An order with more than one outdated key in so many is sorted anew instead of key by key."""
 
-    Serving by this number, smallest first, is what makes offers fair (Ghodsi et al., NSDI 2011).  A
-    resource the pool has none of is left out: nobody can be starved of it.
 
-    >>> dominant_share({"cpus": 2000, "mem": 512000}, {"cpus": 8000, "mem": 1024000})
-    0.5
-    """
-    share = 0.0
-    for name, amount in held.items():
-        total = totals.get(name, 0)
-        if total > 0 and amount > share * total:
-            share = amount / total
-    return share
+class Axes:
+    """The resources that are counted, and how much of each the pool has."""
+
+    __slots__ = ("divisors", "generation", "names", "places", "totals")
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.places: dict[str, int] = {}
+        self.totals: list[int] = []
+        # Whatever is divided by infinity is no share: nobody can be starved of what the pool has none of.
+        self.divisors: list[float] = []
+        self.generation = 0
+        """Goes up with every change of the totals, which outdates all keys."""
+
+    def add(self, name: str) -> None:
+        self.places[name] = len(self.names)
+        self.names.append(name)
+        self.totals.append(0)
+        self.divisors.append(math.inf)
+
+    def change(self, amounts: Vector) -> None:
+        self.totals = list(map(add, self.totals, amounts))
+        self.divisors = [total or math.inf for total in self.totals]
+        self.generation += 1
+
+    def share(self, held: Vector, weight: float = 1.0) -> float:
+        """Largest fraction of any one resource, divided by a weight: exact, then rounded once.
+
+        Serving by this number, smallest first, is what makes offers fair (Ghodsi et al., NSDI 2011).
+        """
+        if weight == 1.0:
+            return max(map(truediv, held, self.divisors)) if held else 0.0
+        above, below = min(max(weight, WEIGHT_MIN), WEIGHT_MAX).as_integer_ratio()
+        return max(
+            ((amount * below) / (total * above) for amount, total in zip(held, self.totals, strict=True) if total),
+            default=0.0,
+        )
+
+
+class Entry:
+    """One client of an order: a role or a framework, what it holds, and where it stands if it takes part."""
+
+    __slots__ = ("below", "count", "held", "key", "name", "takes_part", "weight")
+
+    def __init__(self, name: str, held: Vector, weight: float = 1.0) -> None:
+        self.name = name
+        self.held = held
+        self.count = 0
+        """Offers made so far."""
+        self.weight = weight
+        self.takes_part = False
+        self.key: Key = (0.0, 0, name, self)
+        self.below: Order | None = None
+        """Who competes for what this role gets; None for a framework."""
+
+
+Key = tuple[float, int, str, Entry]
+"""Share, offers made so far, name: the smallest is served first.  Names differ, so entries are never compared."""
+
+Place = tuple["Order", Entry]
 
 
 class Order:
     """Clients of one level, smallest share first; those that take part, and what all of them hold."""
 
-    __slots__ = ("counts", "held", "keys", "places", "stale", "weights")
+    __slots__ = ("_axes", "_generation", "entries", "is_level", "keys", "outdated", "path", "up")
 
-    def __init__(self) -> None:
+    def __init__(self, path: str, axes: Axes, *, is_level: bool, up: Place | None) -> None:
+        self.path = path
+        self.is_level = is_level
+        """Whether roles compete here, or the frameworks of one role."""
+        self.up = up
+        """The entry above that counts all that is held here."""
+        self.entries: dict[str, Entry] = {}
         self.keys: list[Key] = []
-        self.places: dict[str, Key] = {}
-        self.held: dict[str, dict[str, int]] = {}
-        self.counts: dict[str, int] = {}
-        self.weights: dict[str, float] = {}
-        self.stale = False
-        """Whether the only client's key is out of date: alone it is first whatever it holds."""
+        self._axes = axes
+        self._generation = axes.generation
+        self.outdated: set[Entry] = set()
+        """Who takes part and holds something else than its key says."""
 
-    def key(self, client: str, totals: Vector) -> Key:
-        held = self.held.get(client)
-        share = dominant_share(held, totals) / self.weights.get(client, 1.0) if held else 0.0
-        return (share, self.counts.get(client, 0), client)
+    def add(self, name: str, weight: float = 1.0) -> Entry:
+        entry = self.entries[name] = Entry(name, (0,) * len(self._axes.names), weight)
+        return entry
 
-    def enter(self, client: str, totals: Vector) -> None:
+    def enter(self, entry: Entry) -> None:
         """Let a client take part."""
-        if client not in self.places:
-            if self.stale:
-                self.sort(totals)
-            key = self.places[client] = self.key(client, totals)
-            insort(self.keys, key)
+        self.settle()
+        entry.takes_part = True
+        entry.key = self._key(entry)
+        insort(self.keys, entry.key)
+        if len(self.keys) == 2:
+            # The first of them was alone, and nobody cared for its key.
+            self._sort()
 
-    def leave(self, client: str) -> None:
+    def leave(self, entry: Entry) -> None:
         """A client takes no part any more; what it holds stays counted."""
-        key = self.places.pop(client, None)
-        if key is not None:
-            del self.keys[bisect_left(self.keys, key)]
+        entry.takes_part = False
+        self.outdated.discard(entry)
+        # Outdated keys are in order among each other, so this one is found where it was put.
+        del self.keys[bisect_left(self.keys, entry.key)]
 
-    def change(self, client: str, delta: Vector, sign: int, count: int, totals: Vector) -> None:
-        """A client holds more (sign 1) or less (-1), and `count` more offers were made to it."""
-        held = self.held.get(client)
-        if held is None:
-            held = self.held[client] = {}
-        for name, amount in delta.items():
-            left = held.get(name, 0) + sign * amount
-            if left:
-                held[name] = left
-            else:
-                held.pop(name, None)
-        if not held:
-            del self.held[client]
-        if count:
-            self.counts[client] = self.counts.get(client, 0) + count
-        self.place(client, totals)
-
-    def place(self, client: str, totals: Vector) -> None:
-        """Put a client where its share belongs."""
-        old = self.places.get(client)
-        if old is None:
+    def settle(self) -> None:
+        """Put everybody where his share belongs.  Somebody alone is first whatever he holds."""
+        if len(self.keys) <= 1:
             return
-        if len(self.keys) == 1:
-            self.stale = True
-        else:
-            new = self.key(client, totals)
-            if new != old:
-                del self.keys[bisect_left(self.keys, old)]
-                insort(self.keys, new)
-                self.places[client] = new
+        if self._generation != self._axes.generation or len(self.outdated) * SORT_FROM > len(self.keys):
+            self._sort()
+        elif self.outdated:
+            for entry in self.outdated:
+                self.place(entry)
+            self.outdated.clear()
 
-    def forget(self, client: str) -> None:
-        self.leave(client)
-        self.held.pop(client, None)
-        self.counts.pop(client, None)
+    def _sort(self) -> None:
+        everybody = self._generation != self._axes.generation or len(self.keys) == 2
+        for entry in [key[3] for key in self.keys] if everybody else self.outdated:
+            entry.key = self._key(entry)
+        self.keys = [key[3].key for key in self.keys]
+        self.keys.sort()
+        self._generation = self._axes.generation
+        self.outdated.clear()
 
-    def sort(self, totals: Vector) -> None:
-        """Place everybody anew: the totals have changed."""
-        self.places = {client: self.key(client, totals) for client in self.places}
-        self.keys = sorted(self.places.values())
-        self.stale = False
+    def place(self, entry: Entry) -> None:
+        """Put one client where its share belongs."""
+        old, new = entry.key, self._key(entry)
+        if new != old:
+            keys = self.keys
+            del keys[bisect_left(keys, old)]
+            insort(keys, new)
+            entry.key = new
+
+    def _key(self, entry: Entry) -> Key:
+        if entry.weight == 1.0 and entry.held:
+            # `Axes.share` written out: this is asked for every offer.
+            return (max(map(truediv, entry.held, self._axes.divisors)), entry.count, entry.name, entry)
+        return (self._axes.share(entry.held, entry.weight), entry.count, entry.name, entry)
 
     def __iter__(self) -> Iterator[str]:
-        for _, _, client in self.keys:
-            yield client
-
-
-def roles_in_order(shares: Shares) -> Iterator[str]:
-    """Roles that have frameworks taking part, fairest first."""
-    yield from _walk(shares, "")
-
-
-def _walk(shares: Shares, path: str) -> Iterator[str]:
-    level = shares.level(path)
-    if level is None:
-        return
-    for name in level:
-        child = path if name == OWN else f"{path}/{name}" if path else name
-        if name == OWN or shares.level(child) is None:
-            yield child
-        else:
-            yield from _walk(shares, child)
+        self.settle()
+        for key in self.keys:
+            yield key[2]
 
 
 class Shares:
     """All orders: the role tree and the frameworks of every role."""
 
     def __init__(self) -> None:
-        self.totals: dict[str, int] = {}
-        self.stale = False
-        self._levels: dict[str, Order] = {"": Order()}
+        self.axes = Axes()
+        self._levels: dict[str, Order] = {"": Order("", self.axes, is_level=True, up=None)}
         self._members: dict[str, Order] = {}
+        self._weights: dict[str, float] = {}
 
-    def level(self, path: str) -> Order | None:
-        return self._levels.get(path)
+    # -- amounts
 
-    def members(self, role: str) -> Order | None:
-        return self._members.get(role)
+    @property
+    def totals(self) -> Mapping[str, int]:
+        axes = self.axes
+        return {name: total for name, total in zip(axes.names, axes.totals, strict=True) if total}
 
-    def roles(self) -> list[str]:
-        """Roles that have or had frameworks."""
-        return sorted(self._members)
+    def vector(self, amounts: Mapping[str, int]) -> Vector:
+        axes = self.axes
+        for name in amounts:
+            if name not in axes.places:
+                self._add_axis(name)
+        get = amounts.get
+        return tuple([get(name, 0) for name in axes.names])
+
+    def _add_axis(self, name: str) -> None:
+        self.axes.add(name)
+        for order in (*self._levels.values(), *self._members.values()):
+            for entry in order.entries.values():
+                entry.held = (*entry.held, 0)
 
     def add_total(self, amounts: Vector, sign: int) -> None:
-        """The pool has grown (sign 1) or shrunk (-1); orders are right again after `refresh`."""
-        for name, amount in amounts.items():
-            left = self.totals.get(name, 0) + sign * amount
-            if left:
-                self.totals[name] = left
-            else:
-                self.totals.pop(name, None)
-        self.stale = True
+        """The pool has grown (sign 1) or shrunk (-1)."""
+        self.axes.change(amounts if sign > 0 else tuple(map(neg, amounts)))
 
-    def refresh(self) -> None:
-        if self.stale:
-            for order in (*self._levels.values(), *self._members.values()):
-                order.sort(self.totals)
-            self.stale = False
+    # -- who there is
 
-    def set_weight(self, role: str, weight: float) -> None:
-        """Let a role count `weight` times; a role above others carries it for all of them."""
-        parent, _, name = role.rpartition("/")
-        self._grow(role)
-        level = self._levels[parent]
-        level.weights[name] = weight
-        level.place(name, self.totals)
+    def roles(self) -> list[str]:
+        """Roles that have frameworks, or in which something is held."""
+        return sorted(self._members)
 
-    def weight(self, role: str) -> float:
-        parent, _, name = role.rpartition("/")
-        level = self._levels.get(parent)
-        return level.weights.get(name, 1.0) if level else 1.0
+    def members(self, role: str) -> Order | None:
+        """The frameworks of a role, as they compete."""
+        return self._members.get(role)
+
+    def in_order(self) -> Iterator[Order]:
+        """The frameworks of one role after the other, of roles where some take part, fairest role first."""
+        return _walk(self._levels[""])
+
+    def rank(self, role: str, framework_id: str) -> tuple[Key, ...]:
+        """Keys from the root down to a framework that takes part: whoever has the smaller comes first in all."""
+        keys: list[Key] = []
+        place: Place | None = self._place(role, framework_id)
+        while place is not None:
+            order, entry = place
+            order.settle()
+            keys.append(entry.key)
+            place = order.up
+        return tuple(reversed(keys))
 
     def enter(self, role: str, framework_id: str) -> None:
         """A framework takes part in the competition for a role."""
-        members = self._members.get(role)
-        if members is None:
-            members = self._members[role] = Order()
-            self._grow(role)
-        members.enter(framework_id, self.totals)
-        for path, name in self._steps(role):
-            self._levels[path].enter(name, self.totals)
+        place: Place | None = self._place(role, framework_id)
+        while place is not None:
+            order, entry = place
+            if entry.takes_part:
+                return
+            order.enter(entry)
+            place = order.up
 
     def leave(self, role: str, framework_id: str) -> None:
+        """A framework takes no part; what it holds stays counted."""
         members = self._members.get(role)
-        if members is None:
+        entry = members.entries.get(framework_id) if members is not None else None
+        if members is None or entry is None:
             return
-        members.leave(framework_id)
-        if members.keys:
-            return
-        for path, name in reversed(list(self._steps(role))):
-            self._levels[path].leave(name)
-            if self._levels[path].keys:
-                return
+        place: Place | None = (members, entry)
+        while place is not None:
+            order, client = place
+            if not client.takes_part:
+                break
+            order.leave(client)
+            if order.keys:
+                break
+            place = order.up
+        self._drop_idle(members, entry)
 
     def change(self, role: str, framework_id: str, delta: Vector, sign: int, count: int = 0) -> None:
-        if role not in self._members:
-            self._members[role] = Order()
-            self._grow(role)
-        self._members[role].change(framework_id, delta, sign, count, self.totals)
-        for path, name in self._steps(role):
-            self._levels[path].change(name, delta, sign, count, self.totals)
+        """A framework holds more (sign 1) or less (-1) in a role, and `count` more offers were made to it."""
+        place = first = self._place(role, framework_id)
+        if sign < 0:
+            delta = tuple(map(neg, delta))
+        up: Place | None = place
+        while up is not None:
+            order, entry = up
+            entry.held = tuple(map(add, entry.held, delta))
+            entry.count += count
+            if entry.takes_part:
+                order.outdated.add(entry)
+            up = order.up
+        if sign < 0 or count < 0:
+            self._drop_idle(*first)
 
     def forget(self, role: str, framework_id: str) -> None:
-        """The framework is gone and holds nothing."""
+        """A framework has left a role: the offers made to it there do not count any more."""
+        self.leave(role, framework_id)
         members = self._members.get(role)
-        if members is not None:
-            self.leave(role, framework_id)
-            members.forget(framework_id)
-            self._drop(role)
+        entry = members.entries.get(framework_id) if members is not None else None
+        if entry is not None and entry.count:
+            self.change(role, framework_id, (0,) * len(self.axes.names), 1, -entry.count)
 
-    def _drop(self, role: str) -> None:
-        """Forget a role that nobody uses, and the roles above it that were there only for it; weights stay."""
-        members = self._members.get(role)
-        if members is not None and not (members.places or members.held or members.counts):
-            del self._members[role]
-        while role and role not in self._members and not self._is_used(role):
-            parent, _, name = role.rpartition("/")
-            if role in self._levels and not self._levels[role].weights:
-                del self._levels[role]
-            if role not in self._levels and parent in self._levels:
-                self._levels[parent].forget(name)
-            role = parent
+    # -- weights, and what is shown
 
-    def _is_used(self, role: str) -> bool:
-        below = role + "/"
-        return any(other.startswith(below) for other in self._members)
+    def set_weight(self, role: str, weight: float) -> None:
+        """Let a role count `weight` times; a role above others carries it for all of them."""
+        self._weights[role] = weight
+        parent, _, name = role.rpartition("/")
+        level = self._levels.get(parent)
+        entry = level.entries.get(name) if level is not None else None
+        if level is not None and entry is not None:
+            entry.weight = weight
+            if entry.takes_part:
+                level.outdated.add(entry)
 
-    def held(self, role: str, framework_id: str) -> Vector:
-        members = self._members.get(role)
-        return members.held.get(framework_id, {}) if members else {}
+    def weight(self, role: str) -> float:
+        return self._weights.get(role, 1.0)
+
+    def held(self, role: str, framework_id: str) -> Mapping[str, int]:
+        """What a framework holds in a role."""
+        return self._amounts(self._held(role, framework_id))
+
+    def framework_share(self, role: str, framework_id: str) -> float:
+        """The dominant share of a framework in one of its roles."""
+        return self.axes.share(self._held(role, framework_id))
 
     def role_share(self, role: str) -> float:
         """The dominant share of a role with all below it, not divided by its weight."""
+        return self.axes.share(self.role_held(role))
+
+    def role_held(self, role: str) -> Vector:
+        """What a role holds with all below it."""
         parent, _, name = role.rpartition("/")
         level = self._levels.get(parent)
-        return dominant_share(level.held.get(name, {}), self.totals) if level else 0.0
+        entry = level.entries.get(name) if level is not None else None
+        return entry.held if entry is not None else ()
 
-    def _steps(self, role: str) -> Iterator[tuple[str, str]]:
-        """The way from the root down to a role: at which level it competes under which name."""
-        return steps(role, role in self._levels)
+    def _held(self, role: str, framework_id: str) -> Vector:
+        members = self._members.get(role)
+        entry = members.entries.get(framework_id) if members is not None else None
+        return entry.held if entry is not None else ()
 
-    def _grow(self, role: str) -> None:
+    def _amounts(self, vector: Vector) -> Mapping[str, int]:
+        return {name: amount for name, amount in zip(self.axes.names, vector, strict=False) if amount}
+
+    # -- the tree
+
+    def _place(self, role: str, framework_id: str) -> Place:
+        members = self._members.get(role)
+        if members is None:
+            members = self._add_role(role)
+        entry = members.entries.get(framework_id)
+        if entry is None:
+            entry = members.add(framework_id)
+        return members, entry
+
+    def _add_role(self, role: str) -> Order:
         """Make a place for a new role; a role above it that was a leaf becomes a branch."""
+        level = self._levels[""]
+        *above, name = role.split("/")
         path = ""
-        for name in role.split("/")[:-1]:
-            path = f"{path}/{name}" if path else name
-            if path not in self._levels:
-                level = self._levels[path] = Order()
-                members = self._members.get(path)
-                if members is not None:
-                    self._move_down(path, level, members)
+        for step in above:
+            path = f"{path}/{step}" if path else step
+            below = self._levels.get(path)
+            level = self._branch(path, step, level) if below is None else below
+        if role in self._levels:
+            level, name = self._levels[role], OWN
+        entry = self._add_entry(level, name)
+        members = self._members[role] = Order(role, self.axes, is_level=False, up=(level, entry))
+        entry.below = members
+        return members
 
-    def _move_down(self, path: str, level: Order, members: Order) -> None:
-        parent, _, name = path.rpartition("/")
-        above = self._levels[parent]
-        if above.held.get(name):
-            level.held[OWN] = dict(above.held[name])
-        level.counts[OWN] = above.counts.get(name, 0)
-        if members.keys:
-            level.enter(OWN, self.totals)
+    def _add_entry(self, level: Order, name: str) -> Entry:
+        path = f"{level.path}/{name}" if level.path else name
+        return level.add(name, 1.0 if name == OWN else self.weight(path))
+
+    def _branch(self, path: str, name: str, parent: Order) -> Order:
+        entry = parent.entries.get(name)
+        if entry is None:
+            entry = self._add_entry(parent, name)
+        level = self._levels[path] = Order(path, self.axes, is_level=True, up=(parent, entry))
+        members = entry.below
+        entry.below = level
+        if members is not None:
+            own = self._add_entry(level, OWN)
+            own.held, own.count, own.below = entry.held, entry.count, members
+            members.up = (level, own)
+            if entry.takes_part:
+                level.enter(own)
+        return level
+
+    def _drop_idle(self, members: Order, entry: Entry) -> None:
+        """Forget a client of which nothing is known, its role if that was the last, and what was there only for it."""
+        if entry.takes_part or entry.count or any(entry.held):
+            return
+        members.entries.pop(entry.name, None)
+        if members.entries or members.up is None:
+            return
+        self._members.pop(members.path, None)
+        level, name = members.up[0], members.up[1].name
+        del level.entries[name]
+        while level.up is not None and not level.entries:
+            del self._levels[level.path]
+            above, entry = level.up
+            del above.entries[entry.name]
+            level = above
+        if level.up is not None and list(level.entries) == [OWN]:
+            self._fold(level, level.up)
+
+    def _fold(self, level: Order, up: Place) -> None:
+        """A role without children is a leaf."""
+        own = level.entries[OWN]
+        assert own.below is not None, f"role {level.path} is without frameworks"
+        up[1].below, own.below.up = own.below, up
+        del self._levels[level.path]
 
 
-def steps(role: str, is_branch: bool) -> Iterator[tuple[str, str]]:
-    path = ""
-    for name in role.split("/"):
-        yield path, name
-        path = f"{path}/{name}" if path else name
-    if is_branch:
-        yield path, OWN
+def _walk(level: Order) -> Iterator[Order]:
+    level.settle()
+    for _, _, _, entry in level.keys:
+        below = entry.below
+        if below is None:
+            continue
+        if below.is_level:
+            yield from _walk(below)
+        else:
+            below.settle()
+            yield below
 
 
 class Draft:
     """Changes that are tried on the shares themselves, and taken back by `undo`.
 
-    Copying the orders instead would cost as much as there are clients, for every single event.
+    Copying everything instead would cost as much as there are clients, for every single event.  The
+    sorted keys of an order that is touched are copied, which is one block of memory.
     """
 
     def __init__(self, base: Shares) -> None:
         self._base = base
-        self._done: list[tuple[str, str, Vector, int, int]] = []
+        self._keys: dict[Order, list[Key]] = {}
+        self._was: list[tuple[Entry, Key, Vector, int]] = []
 
     def change(self, role: str, framework_id: str, delta: Vector, sign: int, count: int = 0) -> None:
-        self._base.change(role, framework_id, delta, sign, count)
-        self._done.append((role, framework_id, delta, sign, count))
+        """As `Shares.change`, of somebody who takes part or holds something."""
+        members = self._base.members(role)
+        assert members is not None, f"a draft is about role {role}, which nobody has"
+        place: Place | None = (members, members.entries[framework_id])
+        if sign < 0:
+            delta = tuple(map(neg, delta))
+        while place is not None:
+            order, entry = place
+            place = order.up
+            if place is None and len(order.keys) == 1 and entry.takes_part:
+                # The one role that anybody wants offers for is the first, whatever it holds.
+                break
+            if order not in self._keys:
+                order.settle()
+                self._keys[order] = order.keys.copy()
+            self._was.append((entry, entry.key, entry.held, entry.count))
+            entry.held = tuple(map(add, entry.held, delta))
+            entry.count += count
+            if entry.takes_part and len(order.keys) > 1:
+                order.place(entry)
 
     def undo(self) -> None:
         """Leave the shares as they were."""
-        for role, framework_id, delta, sign, count in reversed(self._done):
-            self._base.change(role, framework_id, delta, -sign, -count)
-        self._done.clear()
+        for entry, key, held, count in reversed(self._was):
+            entry.key, entry.held, entry.count = key, held, count
+        for order, keys in self._keys.items():
+            order.keys = keys
+        self._was.clear()
+        self._keys.clear()

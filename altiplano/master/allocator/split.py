@@ -8,6 +8,9 @@ from altiplano.model.values import Ranges, Value
 PART_MIN = {"cpus": 1000, "mem": 128_000}
 """An agent is not cut into parts with less than one cpu or 128 MB: few tasks would fit."""
 
+DECLINES_MAX = 2
+"""A framework that declined so many parts in a row is offered a whole agent next: parts are too small for it."""
+
 
 def parts_max(free: Resources) -> int:
     """Into how many parts these resources may be cut."""

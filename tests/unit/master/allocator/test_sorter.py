@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from altiplano.master.allocator.filters import Filters, Refusal, Refused
-from altiplano.master.allocator.sorter import Draft, Shares, roles_in_order
+from altiplano.master.allocator.sorter import Axes, Draft, Shares
 from altiplano.master.allocator.split import part, parts_max
 from altiplano.model.resources import EMPTY, parse
 
-FREE = {"cpus": 1000}
+FREE = (1000,)
 
 
 def shares(**roles: str) -> Shares:
     """Roles with one framework each, in a pool of ten cpus."""
     made = Shares()
-    made.totals = {"cpus": 10_000}
+    made.add_total(made.vector({"cpus": 10_000}), 1)
     for framework, role in roles.items():
         made.enter(role, framework)
     return made
+
+
+def roles_in_order(made: Shares) -> list[str]:
+    return [order.path for order in made.in_order()]
 
 
 def test_who_holds_least_comes_first_then_who_was_offered_least_then_by_name():
@@ -31,21 +37,21 @@ def test_who_holds_least_comes_first_then_who_was_offered_least_then_by_name():
 def test_what_a_child_holds_counts_for_its_parent():
     made = shares(a="eng/web", b="ops")
     made.change("eng/web", "a", FREE, 1)
-    assert list(roles_in_order(made)) == ["ops", "eng/web"]
+    assert roles_in_order(made) == ["ops", "eng/web"]
     assert made.role_share("eng") == 0.1
 
 
 def test_a_role_with_children_competes_with_them():
     made = shares(a="eng", b="eng/web")
     made.change("eng", "a", FREE, 1)
-    assert list(roles_in_order(made)) == ["eng/web", "eng"]
+    assert roles_in_order(made) == ["eng/web", "eng"]
 
 
 def test_a_role_that_gets_children_later_keeps_what_it_holds():
     made = shares(a="eng")
     made.change("eng", "a", FREE, 1)
     made.enter("eng/web", "b")
-    assert list(roles_in_order(made)) == ["eng/web", "eng"]
+    assert roles_in_order(made) == ["eng/web", "eng"]
     made.change("eng", "a", FREE, -1)
     assert made.role_share("eng") == 0.0
 
@@ -53,17 +59,17 @@ def test_a_role_that_gets_children_later_keeps_what_it_holds():
 def test_weights_divide_shares():
     made = shares(a="heavy", b="light")
     made.set_weight("heavy", 3.0)
-    made.change("heavy", "a", {"cpus": 2000}, 1)
+    made.change("heavy", "a", (2000,), 1)
     made.change("light", "b", FREE, 1)
-    assert list(roles_in_order(made)) == ["heavy", "light"]
+    assert roles_in_order(made) == ["heavy", "light"]
 
 
 def test_roles_without_anybody_who_wants_something_are_left_out():
     made = shares(a="x/y", b="z")
     made.leave("x/y", "a")
-    assert list(roles_in_order(made)) == ["z"]
+    assert roles_in_order(made) == ["z"]
     made.enter("x/y", "a")
-    assert list(roles_in_order(made)) == ["x/y", "z"]
+    assert roles_in_order(made) == ["x/y", "z"]
 
 
 def test_a_draft_is_tried_and_taken_back():
@@ -71,9 +77,9 @@ def test_a_draft_is_tried_and_taken_back():
     draft = Draft(made)
     draft.change("x/y", "a", FREE, 1, 1)
     draft.change("x/y", "a", FREE, 1)
-    assert (list(made.members("x/y")), list(roles_in_order(made))) == (["b", "a"], ["z", "x/y"])
+    assert (list(made.members("x/y")), roles_in_order(made)) == (["b", "a"], ["z", "x/y"])
     draft.undo()
-    assert (list(made.members("x/y")), list(roles_in_order(made))) == (["a", "b"], ["x/y", "z"])
+    assert (list(made.members("x/y")), roles_in_order(made)) == (["a", "b"], ["x/y", "z"])
     assert (made.held("x/y", "a"), made.role_share("x")) == ({}, 0.0)
 
 
@@ -84,21 +90,55 @@ def test_roles_that_nobody_uses_any_more_are_forgotten_and_weights_are_not():
     made.change("x/y/z", "a", FREE, -1)
     made.forget("x/y/z", "a")
     assert made.roles() == ["v", "x"]
-    assert (made.level("x/y"), list(roles_in_order(made))) == (None, ["v", "x"])
+    assert roles_in_order(made) == ["v", "x"]
     made.forget("x", "b")
     made.forget("v", "c")
-    assert (made.roles(), list(roles_in_order(made)), made.weight("v")) == ([], [], 2.0)
+    assert (made.roles(), roles_in_order(made), made.weight("v")) == ([], [], 2.0)
     made.enter("x", "b")
-    assert list(roles_in_order(made)) == ["x"]
+    assert roles_in_order(made) == ["x"]
 
 
 def test_a_grown_pool_makes_orders_anew():
     made = shares(a="*", b="*")
-    made.change("*", "a", {"cpus": 2000}, 1)
-    made.change("*", "b", {"mem": 1000}, 1)
-    made.add_total({"mem": 1500}, 1)
-    made.refresh()
+    made.change("*", "a", (2000,), 1)
+    made.change("*", "b", made.vector({"mem": 1000}), 1)
+    assert list(made.members("*")) == ["b", "a"], "nobody is starved of what the pool has none of"
+    made.add_total(made.vector({"mem": 1500}), 1)
     assert list(made.members("*")) == ["a", "b"]
+
+
+def test_a_share_is_the_exact_fraction_rounded_once():
+    axes = Axes()
+    axes.add("cpus")
+    axes.add("mem")
+    axes.change((3_000, 7_000_001))
+    assert axes.share((1_000, 0)) == float(Fraction(1, 3))
+    assert axes.share((1_000, 7_000_000), 0.1) == float(Fraction(7_000_000, 7_000_001) / Fraction(0.1))
+    assert axes.share((1, 0), 1e-300) == axes.share((1, 0), 1e-9)
+
+
+def test_who_was_alone_is_put_in_order_when_another_comes():
+    made = shares(a="*")
+    made.change("*", "a", FREE, 1)
+    made.enter("*", "b")
+    assert list(made.members("*")) == ["b", "a"]
+
+
+def test_many_changes_at_once_give_the_same_order_as_one_by_one():
+    at_once, singly = (shares(**{f"f{number:02}": "*" for number in range(40)}) for _ in range(2))
+    for number in range(40):
+        for made in (at_once, singly):
+            made.change("*", f"f{number:02}", (number * 7 % 11 * 100,), 1)
+        list(singly.members("*"))
+    assert list(at_once.members("*")) == list(singly.members("*"))
+
+
+def test_ranks_follow_the_fair_order_over_the_tree():
+    made = shares(a="x/y", b="x", c="z", d="x/y")
+    made.change("x/y", "a", FREE, 1)
+    offerings = [("x/y", "a"), ("x", "b"), ("z", "c"), ("x/y", "d")]
+    by_rank = sorted(offerings, key=lambda one: made.rank(*one))
+    assert by_rank == [(order.path, framework) for order in made.in_order() for framework in order]
 
 
 def test_a_refusal_covers_the_same_or_less():
