@@ -28,9 +28,6 @@ from altiplano.model.resources import EMPTY, Resources
 POSTPONED_RUNS_MAX = 20
 """Runs after which a framework that revives all the time is told what there is for it."""
 
-WAITS_MAX = 3
-"""Beats in a row for which an agent is kept for a framework that declines it again and again; then its turn is over."""
-
 MARKED_FOR_MAX = 4
 """An agent that is marked for more frameworks than these is marked for all."""
 
@@ -364,10 +361,7 @@ class Allocator:
             enough = allocatable(resources, client.minimums[role])
         if not enough or (member.gpus and self._gpus_apart and not client.gpus):
             return Refused.LONG
-        answer = self.filters.refused(agent_id, (framework_id, role), resources)
-        if answer is Refused.SHORTLY and member.waits >= WAITS_MAX and member.waited_for == (framework_id, role):
-            return Refused.LONG
-        return answer
+        return self.filters.refused(agent_id, (framework_id, role), resources)
 
     def share(self, framework_id: str) -> float:
         """The largest share that a framework holds in any of its roles."""

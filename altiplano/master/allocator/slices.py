@@ -6,7 +6,7 @@
   frameworks wait: those that want offers, have none, and hold less than an equal share.  A framework
   that declined parts twice is offered all of the next agent that it is its turn for.
 * A refusal of less than one allocation interval does not change whose turn it is: what the fair
-  order gives to the decliner waits for it, counted as its own, until the beat.
+  order gives to the decliner waits for it, counted as its own, until the beat; but not for ever.
 
 How a run is cut into slices does not change what it offers.
 """
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 PAIRS_PER_SLICE = 250
 """Pairs of agent and framework looked at in one slice: some milliseconds."""
 
+WAITS_MAX = 3
+"""Beats in a row for which an agent is kept for a framework that declines it again and again; then its turn is over."""
+
 LOOKAHEAD_PAIRS_MAX = 2_000
 """Pairs looked at to see whether enough agents are left for those who wait; if that is not enough, they are."""
 
@@ -42,6 +45,9 @@ class Slice:
         self._picks: list[Pick] = []
         self._pairs = 0
         self._turns_ended: dict[str, int] = {}
+        self._given_whole: set[str] = set()
+        self._went_on = False
+        """Whether the agent that is visited went to others than those it was kept for."""
         # A framework begins to wait within a slice only where an agent is not kept for it any more.
         enough = len(allocator.without) + len(allocator.turns) + pairs_max
         self._left = self._agents_left(enough)
@@ -76,6 +82,7 @@ class Slice:
             return
         cuts = self._cuts(agent_id, member, free) if len(self._waiting) > self._left else 1
         before = len(self._picks)
+        self._went_on = False
         while free:
             piece = split.part(free, cuts) if cuts > 1 else free
             pick = self._choose(agent_id, member, piece, free, candidates)
@@ -92,9 +99,17 @@ class Slice:
                 break
         self._left -= len(self._picks) > before
 
+    def _is_tired_of_parts(self, framework_id: str) -> bool:
+        declined = self._allocator.clients[framework_id].parts_declined
+        return declined >= split.DECLINES_MAX and framework_id not in self._given_whole
+
     def _take(self, member: Member, pick: Pick) -> None:
         allocator = self._allocator
         self._picks.append(pick)
+        if not pick.waits:
+            self._went_on = self._went_on or member.waited_for != (pick.framework_id, pick.role)
+            if not pick.part:
+                self._given_whole.add(pick.framework_id)
         self._waiting.discard(pick.framework_id)
         whole = pick.resources is member.free
         vector = allocator.vector_free(member) if whole else allocator.vector(pick.resources)
@@ -147,10 +162,12 @@ class Slice:
         allocator = self._allocator
         self._pairs += 1
         part = mine is not all_mine
-        if part and allocator.clients[framework_id].parts_declined >= split.DECLINES_MAX:
+        if part and self._is_tired_of_parts(framework_id):
             mine, part, enough = all_mine, False, allocatable(all_mine, allocator.minimums)
         refused = allocator.refused(agent_id, member, framework_id, role, mine, enough=enough)
         if refused is Refused.LONG:
+            return None
+        if refused is Refused.SHORTLY and not self._went_on and _is_over(member, framework_id, role):
             return None
         return Pick(
             agent_id=agent_id,
@@ -243,9 +260,15 @@ class Slice:
             if role not in client.suppressed:
                 mine, _ = _of_role(member, role, free, free)
                 enough = allocatable(mine, allocator.minimums)
-                if allocator.refused(agent_id, member, framework_id, role, mine, enough=enough) is not Refused.LONG:
+                refused = allocator.refused(agent_id, member, framework_id, role, mine, enough=enough)
+                if refused is Refused.NO or (refused is Refused.SHORTLY and not _is_over(member, framework_id, role)):
                     return True
         return False
+
+
+def _is_over(member: Member, framework_id: str, role: str) -> bool:
+    """Whether an agent was kept for a framework for so long that it is not kept any more."""
+    return member.waits >= WAITS_MAX and member.waited_for == (framework_id, role)
 
 
 def _of_role(member: Member, role: str, piece: Resources, free: Resources) -> tuple[Resources, Resources]:
