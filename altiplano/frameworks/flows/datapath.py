@@ -19,8 +19,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import math
 import os
 import shutil
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +44,9 @@ BUSY_S = 2
 
 INPUT_WAIT_S_MAX = 45.0
 """How long a task of the run before waits for an input that is being hashed again; agents give up after 60 s."""
+
+TELL_AGAIN_S = 30.0
+"""The same trouble of many outputs is told once in this time."""
 
 PERMIT_DIGITS = 32
 _COMMIT_EVERY_BYTES = 64 * BLOCK_BYTES
@@ -96,8 +101,11 @@ class DataPath:
     knows it serves tasks of the run before.
     """
 
-    def __init__(self, root: Path, secret: str) -> None:
+    def __init__(self, root: Path, secret: str, *, tell: Callable[[str], None] = lambda sentence: None) -> None:
+        """`tell` hears, not too often, of what somebody must mend before outputs can come in."""
         self.root = root
+        self._tell = tell
+        self._told_at = -math.inf
         self._secret = secret.encode()
         self._contents: dict[str, Content] = {}
         self._allowances: dict[str, Allowance | None] = {}
@@ -228,20 +236,35 @@ class DataPath:
         upload.busy = True
         self._uploads += 1
         try:
-            if method == "PUT":
-                complete = await self._receive(upload, query, scope, receive)
-                if not complete:
-                    return
-            if upload.received != upload.size_bytes:
-                raise Refused(409, str(upload.received))
-            if "sha256" not in query:
-                await _answer(send, 202, "its checksum is awaited")
-                return
-            await self._finish(upload, query["sha256"])
-            await _answer(send, 201, "done")
+            await self._take(upload, method, query, scope, receive, send)
+        except OSError as error:
+            # The task keeps its output and asks again for ten minutes, time enough to make room.
+            raise self._no_room(upload, f"it cannot be written: {error.strerror}") from error
         finally:
             upload.busy = False
             self._uploads -= 1
+
+    async def _take(
+        self, upload: Upload, method: str, query: Mapping[str, str], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if method == "PUT" and not await self._receive(upload, query, scope, receive):
+            return
+        if upload.received != upload.size_bytes:
+            raise Refused(409, str(upload.received))
+        if "sha256" not in query:
+            await _answer(send, 202, "its checksum is awaited")
+            return
+        await self._finish(upload, query["sha256"])
+        await _answer(send, 201, "done")
+
+    def _no_room(self, upload: Upload, trouble: str) -> Refused:
+        """The refusal of an output that cannot be kept, told to people as well."""
+        sentence = f"the output '{upload.target.name}' waits on its machine: {trouble}"
+        now = time.monotonic()
+        if now - self._told_at > TELL_AGAIN_S:
+            self._told_at = now
+            self._tell(f"{sentence}; make room at {upload.target.parent}, and it comes by itself")
+        return Refused(507, sentence)
 
     def _present(self, upload: Upload) -> int:
         """Bytes of an output that are here.  Those of a run before are hashed again when more comes."""
@@ -291,7 +314,7 @@ class DataPath:
         upload.part.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(upload.part.parent).free
         if upload.size_bytes > free + self._present(upload):
-            raise Refused(507, f"the output has {upload.size_bytes} bytes and {free} are free at {upload.part.parent}")
+            raise self._no_room(upload, f"it has {upload.size_bytes} bytes and {free} are free here")
         upload.fd = os.open(upload.part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         upload.digest, upload.received = hashlib.sha256(), 0
         while block := os.read(upload.fd, BLOCK_BYTES):

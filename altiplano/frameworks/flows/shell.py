@@ -221,7 +221,7 @@ class FlowRun:
         port: int = listener.getsockname()[1]
         host = f"[{ip}]" if ":" in ip else ip
         self._url = self._starter.url = f"http://{host}:{port}"
-        self._data = self._starter.data = DataPath(self._plan.root, secret)
+        self._data = self._starter.data = DataPath(self._plan.root, secret, tell=self._watcher.told)
         # Tasks of the run before may ask the moment we listen: what is theirs must be known by then.
         self._know_tasks()
         pages = api.Api(

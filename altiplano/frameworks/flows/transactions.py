@@ -207,7 +207,10 @@ class FlowLog:
 
     async def _fail(self, error: OSError) -> None:
         assert self._failure is not None
-        reason = LogFailed(f"the transaction log {self.path} could not be written: {error}")
+        reason = LogFailed(
+            f"the transaction log {self.path} could not be written: {error.strerror}; make room or mend it, "
+            "and run the flow again: it goes on from there"
+        )
         reason.__cause__ = error
         if not self._failure.done():
             self._failure.set_exception(reason)
