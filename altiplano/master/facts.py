@@ -245,9 +245,10 @@ class OfferMade(Volatile, frozen=True, kw_only=True):
 
 
 class OffersTold(Volatile, frozen=True, kw_only=True):
-    """These frameworks were told all offers that waited for them."""
+    """These frameworks were told all offers that waited for them, at `at_s` (monotonic)."""
 
     framework_ids: tuple[str, ...]
+    at_s: float
 
 
 class OfferEnded(Volatile, frozen=True, kw_only=True):

@@ -22,6 +22,8 @@ COALESCE_S = 0.003
 """Time from the first event that frees something to the run that offers it: what happens meanwhile is seen together."""
 
 OFFER_TIMER = "offer"
+TIMED_OUT_MAX = 100
+"""Offers that are withdrawn at once for their age; the others of a framework follow with the next wake-up."""
 
 REVIEW_TIMER = "review"
 REVIEW_S = 5.0
@@ -93,14 +95,39 @@ def rescind(out: Outcome, offers: Iterable[Offer]) -> None:
             out.tell(out.state.frameworks[offer.framework_id], infos.rescind(offer.id))
 
 
-def timed_out(out: Outcome, offer_id: str) -> None:
-    """An offer was not used for too long."""
-    out.holds(facts.TimerSet(what=OFFER_TIMER, subject=offer_id, at_s=None))
-    offer = out.state.offers.get(offer_id)
-    if offer is not None:
-        rescind(out, (offer,))
-        seconds = out.state.config.offer_timeout_s
-        out.note(f"an offer on {offer.agent_id} was not used for {seconds} s and is rescinded", offer.framework_id)
+def timed_out(out: Outcome, framework_id: str) -> None:
+    """The oldest offers of a framework may have been unused for too long: these are withdrawn, for others to have.
+
+    It counts as a decline for one interval, so that others get them; else who holds least would hoard for ever.
+    """
+    state, now_s = out.state, out.now.mono_s
+    framework, timeout_s = state.frameworks.get(framework_id), state.config.offer_timeout_s
+    next_s = None
+    if framework is not None and timeout_s is not None:
+        timed = [offer for offer in framework.offers.values() if _times_out(offer)]
+        old = [offer for offer in timed if offer.told_s + timeout_s <= now_s]
+        for offer in old[:TIMED_OUT_MAX]:
+            rescind(out, (offer,))
+            until_s = now_s + state.config.allocation_interval_s
+            out.holds(_declined(offer.framework_id, offer.role, offer.agent_id, offer.resources, until_s))
+        if old:
+            count = len(old[:TIMED_OUT_MAX])
+            out.note(f"{count} offers were not used for {timeout_s:g} s and are rescinded", framework_id)
+        gone = {offer.id for offer in old[:TIMED_OUT_MAX]}
+        left = [offer.told_s for offer in timed if offer.id not in gone]
+        next_s = min(left) + timeout_s if left else None
+    out.holds(facts.TimerSet(what=OFFER_TIMER, subject=framework_id, at_s=next_s))
+
+
+def _times_out(offer: Offer) -> bool:
+    """Whether it ends by itself: not what is reserved, which nobody else could use."""
+    return offer.told_s < math.inf and not any(kind.reservations for kind, _ in offer.resources)
+
+
+def _declined(framework_id: str, role: str, agent_id: str, resources: Resources, until_s: float) -> facts.Declined:
+    return facts.Declined(
+        framework_id=framework_id, role=role, agent_id=agent_id, resources=resources, until_s=until_s, short=False
+    )
 
 
 # -- allocation runs
@@ -171,10 +198,11 @@ def _tell(out: Outcome, made: Mapping[str, list[mesos.Offer]]) -> None:
         hosts = ", ".join(message.hostname for message in messages[:3])
         more = f" and {len(messages) - 3} more" if len(messages) > 3 else ""
         out.note(f"offered {len(messages)} agents: {hosts}{more}", framework_id)
-        if state.config.offer_timeout_s is not None:
-            at_s = out.now.mono_s + state.config.offer_timeout_s
-            out.holds(*(facts.TimerSet(what=OFFER_TIMER, subject=one.id.value, at_s=at_s) for one in messages))
-    out.holds(facts.OffersTold(framework_ids=tuple(told)))
+        timeout_s = state.config.offer_timeout_s
+        if timeout_s is not None and not state.timers.runs(OFFER_TIMER, framework_id):
+            at_s = out.now.mono_s + timeout_s
+            out.holds(facts.TimerSet(what=OFFER_TIMER, subject=framework_id, at_s=at_s))
+    out.holds(facts.OffersTold(framework_ids=tuple(told), at_s=out.now.mono_s))
 
 
 def _message(state: MasterState, pick: Pick, offer_id: str) -> mesos.Offer:
@@ -243,7 +271,8 @@ def apply_made(state: MasterState, fact: facts.OfferMade) -> None:
 def apply_told(state: MasterState, fact: facts.OffersTold) -> None:
     for framework_id in fact.framework_ids:
         for offer_id in state.untold.pop(framework_id, ()):
-            state.offers[offer_id].told = True
+            offer = state.offers[offer_id]
+            offer.told, offer.told_s = True, fact.at_s
             state.counts["offers_sent"] += 1
     state.allocator.end()
 

@@ -6,6 +6,7 @@ Records here are changed by `core.Core.apply` only, through the functions of `fr
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from enum import Enum
@@ -113,6 +114,8 @@ class Offer(msgspec.Struct, kw_only=True, gc=False):
     resources: Resources
     message: mesos.Offer
     told: bool = False
+    told_s: float = math.inf
+    """When it was told (monotonic), for its timeout; what is kept between the parts of a call has none."""
     part: bool = False
     """Whether it is a part of an agent that was divided among several."""
 
@@ -260,6 +263,10 @@ class Timers:
             heappop(self._heap)
         if len(self._heap) > 64 and len(self._heap) > 4 * len(self._at):
             self._heap = sorted((at, *key) for key, at in self._at.items())
+
+    def runs(self, what: str, subject: str) -> bool:
+        """Whether a timer is set."""
+        return (what, subject) in self._at
 
     def next_s(self) -> float | None:
         return self._heap[0][0] if self._heap else None

@@ -204,11 +204,15 @@ class Facts:
         waiting = [framework for framework in self.frameworks if self.waits(framework)]
         cuts = 1
         if len(waiting) > left:
-            takers = sum(1 for framework in waiting if self.would_take(agent, framework, free))
+            takers = sum(
+                1
+                for framework in waiting
+                if self.frameworks[framework].parts_declined < DECLINES_MAX and self.would_take(agent, framework, free)
+            )
             cuts = max(1, min(math.ceil(takers / left), parts_max(free)))
         picks: list[Pick] = []
         while free:
-            pick = self._first(agent, part(free, cuts), free)
+            pick = self._first(agent, part(free, cuts), free, divided=any(one.part for one in picks))
             if pick is None and cuts == 1:
                 break
             if pick is None:
@@ -222,7 +226,7 @@ class Facts:
             cuts = max(1, cuts - 1)
         return picks
 
-    def _first(self, agent: str, piece: Resources, free: Resources) -> Pick | None:
+    def _first(self, agent: str, piece: Resources, free: Resources, *, divided: bool) -> Pick | None:
         for role, framework in self.order():
             whole = free.allocatable_to(role)
             mine = piece.allocatable_to(role)
@@ -236,7 +240,7 @@ class Facts:
                     role=role,
                     resources=mine,
                     waits=answer == "later",
-                    part=piece is not free and mine is not whole,
+                    part=divided or (piece is not free and mine is not whole),
                 )
         return None
 

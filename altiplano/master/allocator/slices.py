@@ -3,8 +3,8 @@
 * What is free on an agent goes to the first framework of the fair order that may have it; what that
   one may not have (reservations of others) goes to the next.
 * An agent is cut into parts only when fewer agents that anybody would take are left in the run than
-  frameworks wait: those that want offers, have none, and hold less than an equal share.  A framework
-  that declined parts twice is offered all of the next agent that it is its turn for.
+  frameworks wait: those that want offers, have none, and hold less than an equal share.  It is not cut
+  for a framework that declined parts twice, which is offered all of the next agent that it is its turn for.
 * A refusal of less than one allocation interval does not change whose turn it is: what the fair
   order gives to the decliner waits for it, counted as its own, until the beat; but not for ever.
 
@@ -48,6 +48,8 @@ class Slice:
         self._given_whole: set[str] = set()
         self._went_on = False
         """Whether the agent that is visited went to others than those it was kept for."""
+        self._divided = False
+        """Whether somebody got a part of the agent that is visited."""
         # A framework begins to wait within a slice only where an agent is not kept for it any more.
         enough = len(allocator.without) + len(allocator.turns) + pairs_max
         self._left = self._agents_left(enough)
@@ -82,7 +84,7 @@ class Slice:
             return
         cuts = self._cuts(agent_id, member, free) if len(self._waiting) > self._left else 1
         before = len(self._picks)
-        self._went_on = False
+        self._went_on = self._divided = False
         while free:
             piece = split.part(free, cuts) if cuts > 1 else free
             pick = self._choose(agent_id, member, piece, free, candidates)
@@ -106,6 +108,7 @@ class Slice:
     def _take(self, member: Member, pick: Pick) -> None:
         allocator = self._allocator
         self._picks.append(pick)
+        self._divided = pick.part
         if not pick.waits:
             self._went_on = self._went_on or member.waited_for != (pick.framework_id, pick.role)
             if not pick.part:
@@ -175,7 +178,7 @@ class Slice:
             role=role,
             resources=mine,
             waits=refused is Refused.SHORTLY,
-            part=part,
+            part=part or self._divided,
         )
 
     # -- who waits, and for how many agents
@@ -248,7 +251,11 @@ class Slice:
 
     def _cuts(self, agent_id: str, member: Member, free: Resources) -> int:
         """Into how many parts an agent is cut while more frameworks wait than agents are left."""
-        takers = sum(1 for framework_id in self._waiting if self._would_take(agent_id, member, framework_id, free))
+        takers = sum(
+            1
+            for framework_id in self._waiting
+            if not self._is_tired_of_parts(framework_id) and self._would_take(agent_id, member, framework_id, free)
+        )
         return max(1, min(math.ceil(takers / max(1, self._left)), split.parts_max(free)))
 
     def _would_take(self, agent_id: str, member: Member, framework_id: str, free: Resources) -> bool:

@@ -238,6 +238,90 @@ def test_an_unused_offer_is_rescinded_after_its_timeout():
     assert framework.types()[2] == "RESCIND"
 
 
+def test_others_get_what_timed_out_though_they_hold_more():
+    pool = Pool(Config(allocation_interval_s=INTERVAL_S, offer_timeout_s=2.0))
+    agents = [pool.agent("cpus:2;mem:1024") for _ in range(2)]
+    worker = pool.framework()
+    pool.run()
+    offer = worker.offers()[0]
+    worker.launch(offer, worker.task(offer, "cpus:2;mem:1024"))
+    worker.decline(*worker.offers(), seconds=0.5)
+    hoarder = pool.framework()
+    pool.run(1.5)
+    assert (len(worker.offers()), len(hoarder.offers())) == (0, 1)
+    pool.run(1.0)
+    assert (len(worker.offers()), len(hoarder.offers())) == (1, 0)
+    assert len(agents) == 2
+
+
+def test_offers_time_out_by_their_own_age():
+    pool = Pool(Config(allocation_interval_s=INTERVAL_S, offer_timeout_s=2.0))
+    pool.agent()
+    framework = pool.framework()
+    pool.run(1.0)
+    pool.agent()
+    pool.run(0.95)
+    assert framework.types() == ["SUBSCRIBED", "OFFERS", "OFFERS"]
+    pool.run(0.1)
+    assert framework.types()[3:] == ["RESCIND"]
+    pool.run(1.0)
+    assert framework.types()[3:] == ["RESCIND", "OFFERS", "RESCIND"]
+
+
+def test_offers_of_reserved_resources_do_not_time_out():
+    pool = Pool(Config(allocation_interval_s=INTERVAL_S, offer_timeout_s=2.0))
+    pool.agent("cpus:4;mem:1024;cpus(a):2")
+    framework = pool.framework(roles=("a",))
+    pool.run(5.0)
+    assert framework.types() == ["SUBSCRIBED", "OFFERS"]
+
+
+def test_an_agent_is_kept_for_a_framework_that_declines_it_shortly_for_three_beats_only():
+    pool = Pool()
+    pool.agent("cpus:1;mem:128")
+    eager = pool.framework()
+    pool.run()
+    eager.start()
+    fickle = pool.framework()
+    pool.agent("cpus:1.5;mem:200")
+    pool.run()
+    for _ in range(3):
+        fickle.decline(fickle.offer(), seconds=0)
+        pool.run(INTERVAL_S * 2)
+        assert (len(fickle.offers()), len(eager.offers())) == (1, 0)
+    fickle.decline(fickle.offer(), seconds=0)
+    pool.run()
+    assert (len(fickle.offers()), len(eager.offers())) == (0, 1)
+
+
+def test_a_framework_that_declined_two_parts_is_offered_a_whole_agent():
+    pool = Pool()
+    large, small = pool.framework(), pool.framework()
+    pool.run()
+    pool.agent()
+    pool.run()
+    sizes = []
+    for _ in range(3):
+        for framework in (large, small):
+            if framework.offers():
+                sizes.append((framework is large, value_of(framework.offer().resources).scalar("cpus")))
+        large.decline(*large.offers(), seconds=1.0)
+        small.decline(*small.offers(), seconds=1.0)
+        pool.run(1.0 + INTERVAL_S * 2)
+    assert sizes == [(True, 4000), (False, 4000), (True, 4000), (False, 4000), (True, 8000)]
+
+
+def test_what_one_may_not_have_of_an_agent_goes_to_the_next():
+    pool = Pool()
+    plain, owner = pool.framework(roles=("a-first",)), pool.framework(roles=("owner",))
+    pool.run()
+    pool.agent("cpus:4;mem:1024;cpus(owner):2")
+    pool.run()
+    assert value_of(plain.offer().resources).scalar("cpus") == 2000
+    owned = value_of(owner.offer().resources)
+    assert (owned.scalar("cpus"), owned.reserved("owner").scalar("cpus")) == (4000, 2000)
+
+
 def test_agents_with_gpus_go_to_frameworks_that_want_gpus_only():
     pool = Pool()
     plain = pool.framework()
