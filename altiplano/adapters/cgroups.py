@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 ROOT_NAME = "altiplano"
 CPU_PERIOD_US = 100_000
 CPU_SHARES_MIN = 2
+CPU_SHARES_DEFAULT = 1024
+"""What the kernel gives to a new group of version 1."""
 CPU_QUOTA_US_MIN = 1_000
 SPREAD_ROUNDS_MAX = 64
 """A container that forks faster than this many rounds of moving is a fork bomb; it is moved by later rounds."""
@@ -200,13 +202,17 @@ class Cgroups:
 class Leaf:
     """The cgroups of one container, one path per controller (the same path twice in v2)."""
 
-    __slots__ = ("container_id", "groups", "member", "paths")
+    __slots__ = ("container_id", "fresh", "groups", "member", "paths", "trees")
 
     def __init__(self, groups: Cgroups, container_id: str, paths: dict[str, str]) -> None:
         self.groups = groups
         self.container_id = container_id
         self.paths = paths
         self.member = paths.get(groups.membership) or next(iter(paths.values()))
+        self.fresh = False
+        """It was made by `make`, and has the kernel's own limits where nothing else was written."""
+        self.trees = {controller: path for path, controller in {path: name for name, path in paths.items()}.items()}
+        """One controller for each separate tree."""
 
     def _version(self, controller: str) -> int:
         return self.groups.hierarchies[controller].version
@@ -214,8 +220,8 @@ class Leaf:
     def make(self, limits: Mapping[str, int | None]) -> None:
         """Make the leaves and limit memory; the other limits wait for `settle`."""
         try:
-            for path in self.paths.values():
-                _mkdir(path)
+            made = [_mkdir(path) for path in self.trees.values()]
+            self.fresh = all(made)
             if "memory" in self.paths:
                 self._limit_memory(self.paths["memory"], self._version("memory"), limits)
         except OSError as error:
@@ -237,7 +243,8 @@ class Leaf:
         if shares is not None:
             shares = max(shares, CPU_SHARES_MIN)
             if version == 1:
-                _write(f"{path}/cpu.shares", str(shares))
+                if not (self.fresh and shares == CPU_SHARES_DEFAULT):
+                    _write(f"{path}/cpu.shares", str(shares))
             else:
                 # The kernel's own mapping of 2..262144 shares on 1..10000 weights.
                 _write(f"{path}/cpu.weight", str(max(1, min(10_000, 1 + (shares - 2) * 9999 // 262_142))))
@@ -253,23 +260,23 @@ class Leaf:
         hard, soft = limits.get("memory_hard_bytes"), limits.get("memory_soft_bytes")
         if hard is not None:
             _write(f"{path}/{'memory.limit_in_bytes' if version == 1 else 'memory.max'}", str(hard))
-        if soft is not None:
-            _write(f"{path}/{'memory.soft_limit_in_bytes' if version == 1 else 'memory.low'}", str(soft))
+        if soft is not None and version == 1:
+            # Memory above the soft limit goes first: where the hard one is no higher, there is never any above.
+            if not (self.fresh and hard is not None and soft >= hard):
+                _write(f"{path}/memory.soft_limit_in_bytes", str(soft))
+        elif soft is not None:
+            _write(f"{path}/memory.low", str(soft))
 
     def enter(self) -> None:
         """Move the calling thread in, so that the next process it starts is born there."""
-        for controller, path in self._trees().items():
+        for controller, path in self.trees.items():
             try:
                 _write(f"{path}/{_threads_file(self.groups.hierarchies[controller])}", "0")
             except OSError as error:
                 raise CgroupTrouble(f"The cgroup {path} takes no process: {error.strerror}.") from error
 
     def leave(self) -> None:
-        self.groups.enter_home(self._trees())
-
-    def _trees(self) -> dict[str, str]:
-        """One controller for each separate tree."""
-        return {controller: path for path, controller in {path: name for name, path in self.paths.items()}.items()}
+        self.groups.enter_home(self.trees)
 
     def settle(self, limits: Mapping[str, int | None]) -> None:
         """Set the limits that would have bound the supervisor while it was inside."""
@@ -363,7 +370,7 @@ class Leaf:
 
     def remove(self) -> bool:
         """Remove the leaves; False while somebody is inside or the kernel is still busy with it."""
-        for path in set(self.paths.values()):
+        for path in self.trees.values():
             try:
                 os.rmdir(path)
             except FileNotFoundError:
@@ -394,9 +401,13 @@ def _threads_file(hierarchy: Hierarchy) -> str:
     return "tasks" if hierarchy.version == 1 else "cgroup.procs"
 
 
-def _mkdir(path: str) -> None:
-    with contextlib.suppress(FileExistsError):
+def _mkdir(path: str) -> bool:
+    """Make a directory; False where it is there already."""
+    try:
         os.mkdir(path, 0o755)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _write(path: str, text: str) -> None:
@@ -436,7 +447,17 @@ def _read(path: str) -> str | None:
 
 
 def _number(path: str) -> int | None:
-    text = (_read(path) or "").strip()
+    """A file that holds one number, which comes in one piece."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        text = os.read(descriptor, 64).strip()
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
     return int(text) if text.isdigit() else None
 
 

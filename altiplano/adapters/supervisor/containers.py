@@ -332,12 +332,15 @@ class Containers:
         if not finished:
             return []
         crash.at("exit_seen")
-        for live, ended in finished:
-            exit_fact = self._exit_fact(live, ended)
-            self.file.write({"kind": "exited", "id": live.id, "exit": exit_fact})
+        ends = [(live, self._exit_fact(live, ended)) for live, ended in finished]
+        self.file.write(*({"kind": "exited", "id": live.id, "exit": fact} for live, fact in ends))
+        for live, _ in finished:
             live.doomed = True
             self.dying[live.id] = self.live.pop(live.id)
-            if live.leaf is not None or live.foreign:
+            if live.leaf is not None and not live.waiters and live.leaf.remove():
+                # The kernel removes empty ones only: nobody was left.
+                self._gone(live)
+            elif live.leaf is not None or live.foreign:
                 self.signal_all(live, 9)
         self.sweep()
         crash.at("exit_written")
@@ -486,10 +489,14 @@ class Containers:
                     continue
             elif left.get(live.id) or (live.foreign and self._kill_marked(live.id)):
                 continue
-            del self.dying[live.id]
-            crash.at("cleaned")
-            for done in live.waiters:
-                done()
+            self._gone(live)
+
+    def _gone(self, live: Live) -> None:
+        """Nothing of a container is left."""
+        del self.dying[live.id]
+        crash.at("cleaned")
+        for done in live.waiters:
+            done()
 
     def _kill_marked(self, container_id: str) -> bool:
         marked = [pid for pid in processes.everybody() if processes.container_of(pid) == container_id]

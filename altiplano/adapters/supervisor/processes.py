@@ -76,7 +76,17 @@ def become_subreaper(name: str) -> None:
 
 
 def stat(pid: int) -> Stat | None:
-    text = _read(f"/proc/{pid}/stat")
+    """The kernel writes it in one piece, far below a page."""
+    try:
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        text = os.read(descriptor, 4096)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
     return Stat(text) if text else None
 
 

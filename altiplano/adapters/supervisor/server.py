@@ -64,6 +64,9 @@ POINTS = (
 READ_BYTES = 256 * 1024
 
 
+_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
 class Connection:
     """One client."""
 
@@ -88,17 +91,17 @@ class Connection:
         if not part:
             self.gone = True
             return
-        *lines, self.unread = (self.unread + part).split(b"\n")
+        lines, _, self.unread = (self.unread + part).rpartition(b"\n")
         if len(self.unread) > REQUEST_BYTES_MAX:
             self.gone = True
             return
         try:
-            self.requests += [json.loads(line) for line in lines]
+            self.requests += map(json.loads, filter(None, lines.decode().split("\n")))
         except ValueError:
             self.gone = True
 
     def say(self, *words: Any) -> None:
-        self.unsent += json.dumps(words, separators=(",", ":")).encode() + b"\n"
+        self.unsent += _json(words).encode() + b"\n"
 
     def flush(self) -> None:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     Spec = dict[str, Any]
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Ignored signals would stay ignored in the task; Python ignores SIGPIPE and SIGXFSZ.
 _SIGNALS = [number for number in range(1, 32) if number not in (9, 19)]
+# Ignored signals would stay ignored in the task; Python ignores SIGPIPE and SIGXFSZ.
+_IGNORED = [number for number in _SIGNALS if signal.getsignal(number) is signal.SIG_IGN]
+_NULL = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
 
 
 class LaunchTrouble(Exception):
@@ -94,13 +97,13 @@ def environment(spec: Spec) -> dict[str, str]:
 def fast(spec: Spec, path: str, stdout: int, stderr: int) -> int:
     """Start with our own user and limits; the pid."""
     actions = [
-        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, _NULL, 0),
         (os.POSIX_SPAWN_DUP2, stdout, 1),
         (os.POSIX_SPAWN_DUP2, stderr, 2),
     ]
     try:
         return os.posix_spawn(
-            path, spec["argv"], environment(spec), file_actions=actions, setsid=True, setsigmask=(), setsigdef=_SIGNALS
+            path, spec["argv"], environment(spec), file_actions=actions, setsid=True, setsigmask=(), setsigdef=_IGNORED
         )
     except (OSError, ValueError) as error:
         raise LaunchTrouble(_explain(path, error)) from error
@@ -139,15 +142,13 @@ def _become(
 ) -> NoReturn:
     """The child's part: it ends in the program, or tells through the pipe what was refused."""
     import resource
-    import signal
 
     step = "A new session was refused"
     try:
         os.setsid()
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
-        null = os.open("/dev/null", os.O_RDONLY)
-        os.dup2(null, 0)
+        os.dup2(_NULL, 0)
         os.dup2(outputs[0], 1)
         os.dup2(outputs[1], 2)
         for name, number, pair in limits:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pathlib
 
+import pytest
+
 from altiplano.adapters import cgroups
 
 HYBRID = """\
@@ -112,6 +114,31 @@ def test_limits_of_version_2_go_to_one_leaf(tmp_path: pathlib.Path) -> None:
     assert made.oom_kills() == 1
     assert made.cpu_s() == (2.0, 1.0)
     assert made.throttling() == (5, 2, 1.5)
+
+
+def test_a_new_leaf_of_version_1_is_not_told_what_the_kernel_gives_anyway(tmp_path: pathlib.Path) -> None:
+    groups = make_tree(tmp_path, 1)
+    default = {"cpu_shares": 1024}
+    made = groups.leaf("one", default)
+    made.make(default)
+    made.settle(default)  # the new directory has no file that could be written
+    again = groups.leaf("one", default)
+    again.make(default)
+    with pytest.raises(cgroups.CgroupTrouble, match=r"cpu\.shares"):
+        again.settle(default)
+
+
+def test_a_soft_limit_that_no_memory_can_exceed_is_left_out(tmp_path: pathlib.Path) -> None:
+    groups = make_tree(tmp_path, 1)
+    for name, soft, written in (("one", 64 << 20, ""), ("two", 32 << 20, str(32 << 20))):
+        made = groups.leaf(name, {"memory_hard_bytes": 64 << 20})
+        leaf = tmp_path / "memory/altiplano/key" / name
+        leaf.mkdir()
+        (leaf / "memory.limit_in_bytes").touch()
+        (leaf / "memory.soft_limit_in_bytes").touch()
+        made.fresh = True
+        made.limit({"memory_hard_bytes": 64 << 20, "memory_soft_bytes": soft})
+        assert (leaf / "memory.soft_limit_in_bytes").read_text() == written
 
 
 def test_a_container_gets_only_the_leaves_it_needs(tmp_path: pathlib.Path) -> None:
