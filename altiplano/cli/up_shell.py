@@ -229,6 +229,7 @@ def _environment() -> dict[str, str]:
 
 def _check_ports(plan: Plan) -> None:
     """Refuse ports that are taken, before anything is started."""
+    import errno
     import socket
 
     for name, offset in OFFSETS.items():
@@ -238,6 +239,8 @@ def _check_ports(plan: Plan) -> None:
             try:
                 probe.bind((plan.ip, plan.port + offset))
             except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    raise Failure(f"{plan.ip} is no address of this machine: choose one with --ip") from error
                 raise Failure(
                     f"port {plan.port + offset}, meant for the {up_core.WORDS[name]}, cannot be used: "
                     f"{error.strerror or error}. Choose others with --port; "
