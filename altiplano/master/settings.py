@@ -33,8 +33,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Help(description="An offer holds at least one of these sets of amounts.")
     ] = "cpus:0.01|mem:32"
     offer_timeout: Annotated[
-        str | None, Help(description="An offer that is not used for so long is rescinded; default: never.")
-    ] = None
+        str, Help(description="An offer that is not used for so long is rescinded, or `never`; reservations are not.")
+    ] = "30secs"
     agent_ping_timeout: Annotated[str, Help(description="Time between two pings of an agent.")] = "15secs"
     max_agent_ping_timeouts: Annotated[
         int, Help(description="Pings without an answer after which an agent is unreachable.", ge=1)
@@ -82,7 +82,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"--ip {self.ip} is not an address: write one of this machine, or 0.0.0.0") from None
         for name in ("allocation_interval", "agent_ping_timeout", "agent_reregister_timeout", "offer_timeout"):
             text = getattr(self, name)
-            if text is None:
+            if text == "never" and name == "offer_timeout":
                 continue
             try:
                 seconds = durations.parse_s(text)
@@ -169,7 +169,7 @@ def config_of(settings: Settings, *, port: int) -> Config:
         port=port,
         allocation_interval_s=durations.parse_s(settings.allocation_interval),
         minimums=_minimums(settings.min_allocatable_resources),
-        offer_timeout_s=durations.parse_s(settings.offer_timeout) if settings.offer_timeout is not None else None,
+        offer_timeout_s=durations.parse_s(settings.offer_timeout) if settings.offer_timeout != "never" else None,
         ping_interval_s=durations.parse_s(settings.agent_ping_timeout),
         ping_misses_max=settings.max_agent_ping_timeouts,
         reregister_timeout_s=durations.parse_s(settings.agent_reregister_timeout),
