@@ -278,7 +278,7 @@ class Connection(asyncio.Protocol):
     def _take(self, exchange: Exchange, handler: Small) -> bool:
         try:
             return handler(exchange.scope, bytes(exchange.body), exchange.answer)
-        except Exception:
+        except Exception:  # the outermost shell of a request: a bug costs it a 500
             log.exception("a request failed", action="bug", cause="http", path=exchange.scope["path"])
             exchange.answer(500, b"the server failed on this request", content_type=TEXT)
             return True

@@ -158,7 +158,7 @@ class Exchange:
             await app(self.scope, self.receive, self.send)
             if not self.done and not self.connection.lost:
                 raise RuntimeError("the application returned without a whole answer")
-        except Exception:
+        except Exception:  # the outermost shell of a request: a bug costs it a 500
             log.exception("a request failed", action="bug", cause="http", path=self.scope["path"])
             self._broke()
         except BaseException:  # also when cancelled: half an answer cannot be taken back

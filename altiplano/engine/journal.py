@@ -37,20 +37,24 @@ class Journal:
     def __init__(self, process: str) -> None:
         self.process = process
         self._entries: deque[Entry] = deque(maxlen=ENTRIES_MAX)
-        self._by_subject: OrderedDict[str, deque[Entry]] = OrderedDict()
+        # Lists, since most stories are short and there are many: an empty deque takes more room than they do.
+        self._by_subject: OrderedDict[str, list[Entry]] = OrderedDict()
 
     def note(self, subjects: tuple[str, ...], sentence: str, *, cause: str, wall_s: float) -> Entry:
         entry = Entry(wall_s=wall_s, process=self.process, subjects=subjects, sentence=sentence, cause=cause)
         self._entries.append(entry)
+        stories = self._by_subject
         for subject in dict.fromkeys((*subjects, cause)):
-            line = self._by_subject.get(subject)
-            if line is None:
-                line = self._by_subject[subject] = deque(maxlen=ENTRIES_PER_SUBJECT_MAX)
-                if len(self._by_subject) > SUBJECTS_MAX:
-                    self._by_subject.popitem(last=False)
-            else:
-                self._by_subject.move_to_end(subject)
-            line.append(entry)
+            story = stories.get(subject)
+            if story is None:
+                stories[subject] = [entry]
+                if len(stories) > SUBJECTS_MAX:
+                    stories.popitem(last=False)
+                continue
+            stories.move_to_end(subject)
+            story.append(entry)
+            if len(story) > ENTRIES_PER_SUBJECT_MAX:
+                del story[0]
         return entry
 
     def story(self, subject: str) -> list[Entry]:

@@ -7,7 +7,9 @@ become durable, and the outbox holds back what rests on them.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -21,6 +23,7 @@ from altiplano.engine.outbox import Outbox
 from altiplano.engine.recorder import Recorder
 from altiplano.engine.records import FactCodec
 from altiplano.kit import crash
+from altiplano.model.time import Instant
 from altiplano.ports.clock import Clock
 from altiplano.ports.log import Log
 
@@ -28,7 +31,10 @@ EVENTS_MAX = 100_000
 """Events that may wait for the core."""
 
 EVENTS_PER_SLICE = 64
-"""Events decided before the event loop gets a turn: a few milliseconds."""
+"""Events decided before the event loop gets a turn."""
+
+SLICE_S = 0.004
+"""Time after which no further event is decided in a slice: an event may take as long again, and what is said too."""
 
 COMPACT_AFTER_RECORDS = 20_000
 """Records since the last snapshot after which the log is compacted, unless the snapshot itself had more."""
@@ -109,11 +115,18 @@ class Engine(Generic[E]):
         self._compact_after_records = compact_after_records
         self._inbox: deque[E] = deque()
         self._outbox = outbox(self._perform)
-        self._ring = asyncio.Event()
         self._position = 0
         self._since_snapshot = 0
         self._snapshot_facts = 0
         self._wakes = itertools.count(1)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Set while `run` serves."""
+        self._server: asyncio.Task[Any] | None = None
+        self._context: contextvars.Context | None = None
+        self._ended: asyncio.Future[None]
+        self._rung = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = math.inf
 
     async def recover(self) -> int:
         """Apply the facts of the log, decide nothing; how many there were."""
@@ -133,7 +146,7 @@ class Engine(Generic[E]):
         if len(self._inbox) >= EVENTS_MAX:
             raise InboxFull
         self._inbox.append(event)
-        self._ring.set()
+        self._ring()
 
     @property
     def settled(self) -> bool:
@@ -145,7 +158,7 @@ class Engine(Generic[E]):
         if not self.settled:
             done = asyncio.get_running_loop().create_future()
             self._outbox.put((_Settled(done=done),), after=self._position)
-            self._ring.set()
+            self._ring()
             await done
 
     async def run(self) -> None:
@@ -153,38 +166,90 @@ class Engine(Generic[E]):
 
         Raises LogFailed when a commit failed, and whatever `apply` raised: the process must then stop.
         """
+        self._loop = asyncio.get_running_loop()
+        self._server = asyncio.current_task()
+        self._context = contextvars.copy_context()
+        self._ended = self._loop.create_future()
         failed = asyncio.ensure_future(self._log.failed())
-        failed.add_done_callback(lambda _: self._ring.set())
+        failed.add_done_callback(self._log_failed)
+        self._ring()
         try:
-            while not failed.done():
-                if self._slice():
-                    await asyncio.sleep(0)
-                else:
-                    await self._rest()
-            failed.result()
+            await self._ended
         finally:
+            self._loop = None
             failed.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _ring(self) -> None:
+        """There is something to do, in the next turn of the event loop: what comes until then is done with it."""
+        if not self._rung and self._loop is not None:
+            self._rung = True
+            self._loop.call_soon(self._turn, context=self._context)
+
+    def _turn(self) -> None:
+        self._rung = False
+        # Whoever cancels the process wants no further step, also before the cancellation has reached `run`.
+        if self._loop is None or self._server is None or self._server.cancelling():
+            return
+        try:
+            more = self._slice()
+        except Exception as error:  # a bug in `apply` or an effect leaves a state in doubt: `run` raises it
+            self._loop = None
+            if not self._ended.done():
+                self._ended.set_exception(error)
+            return
+        if more:
+            self._ring()
+
+    def _log_failed(self, failed: asyncio.Future[None]) -> None:
+        if not failed.cancelled() and not self._ended.done() and (error := failed.exception()) is not None:
+            self._loop = None
+            self._ended.set_exception(error)
 
     def _slice(self) -> bool:
         """Decide up to a slice of events and say what may be said; whether there is more to do at once."""
-        self._ring.clear()
         self.statistics.slices += 1
-        for _ in range(EVENTS_PER_SLICE):
-            if not self._inbox:
-                break
-            self._step(self._inbox.popleft())
+        self._decide_waiting()
+        now_s = self._clock.now().mono_s
         wake_at = self.core.wake_at()
-        if wake_at is not None and wake_at <= self._clock.now().mono_s:
-            self._step(self._make_wake(f"wake-{next(self._wakes)}"))
+        if wake_at is not None and wake_at <= now_s:
+            self._step(self._make_wake(f"wake-{next(self._wakes)}"), self._clock.now())
+            wake_at = self.core.wake_at()
         more = self._outbox.flush(self._log.durable)
         self._maybe_compact()
-        if self._inbox or more:
+        if self._inbox or more or (wake_at is not None and wake_at <= now_s):
             return True
-        wake_at = self.core.wake_at()
-        return wake_at is not None and wake_at <= self._clock.now().mono_s
+        self._set_timer(wake_at, now_s)
+        return False
 
-    def _step(self, event: E) -> None:
+    def _decide_waiting(self) -> None:
+        if not self._inbox:
+            return
         now = self._clock.now()
+        end_s = now.mono_s + SLICE_S
+        for _ in range(EVENTS_PER_SLICE):
+            self._step(self._inbox.popleft(), now)
+            if not self._inbox:
+                return
+            now = self._clock.now()
+            if now.mono_s > end_s:
+                return
+
+    def _set_timer(self, wake_at: float | None, now_s: float) -> None:
+        """Be here again at the time the core asked for; a timer that fires earlier does no harm, and is left."""
+        if self._loop is None or wake_at is None or (self._timer is not None and self._timer_s <= wake_at):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_s = wake_at
+        self._timer = self._loop.call_later(wake_at - now_s, self._timer_fired, context=self._context)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        self._ring()
+
+    def _step(self, event: E, now: Instant) -> None:
         self.statistics.events += 1
         self.recorder.record(self.core, event, now)
         try:
@@ -220,17 +285,6 @@ class Engine(Generic[E]):
             self._position = self._log.append(records)
             crash.at("facts_appended")
 
-    async def _rest(self) -> None:
-        """Wait for an event, a durable position, the time the core asked for, or the end of the log."""
-        wake_at = self.core.wake_at()
-        timeout = None if wake_at is None else max(0.0, wake_at - self._clock.now().mono_s)
-        timer = None if timeout is None else asyncio.get_running_loop().call_later(timeout, self._ring.set)
-        try:
-            await self._ring.wait()
-        finally:
-            if timer is not None:
-                timer.cancel()
-
     def _perform(self, effect: Effect) -> None:
         if isinstance(effect, Note):
             wall_s = self._clock.now().wall_s
@@ -243,7 +297,7 @@ class Engine(Generic[E]):
 
     def _became_durable(self, position: int) -> None:
         crash.at("facts_durable")
-        self._ring.set()
+        self._ring()
 
     def _maybe_compact(self) -> None:
         """Compact once as many records were added as the snapshot holds: each is then rewritten once on average."""

@@ -2,7 +2,7 @@
 
 A recording is a chain of segments.  Each begins with the whole state of the core at that moment
 (pickled: it is read only by the program that wrote it, from its own work directory) and goes on with
-every event and the time at which it was decided, one JSON line each.  When a segment is full, a new one begins
+every event in its JSON form and the time at which it was decided.  When a segment is full, a new one begins
 and the oldest is dropped.  Playing a segment again – state, then `decide` and `apply` for every
 line – gives the same facts and effects, since a core depends on nothing else.
 """
@@ -31,19 +31,16 @@ STATE_BYTES_MAX = 1024 * 1024
 anybody may.  `paused` tells so."""
 
 
-class Input(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a recording: an event, and when it was decided."""
-
-    at: Instant
-    event: msgspec.Raw
+Input = tuple[float, float, bytes]
+"""Both clocks at which an event was decided, and the event."""
 
 
 class Segment:
-    __slots__ = ("lines", "size_bytes", "state")
+    __slots__ = ("inputs", "size_bytes", "state")
 
     def __init__(self, state: bytes) -> None:
         self.state = state
-        self.lines: list[bytes] = []
+        self.inputs: list[Input] = []
         self.size_bytes = 0
 
 
@@ -67,10 +64,10 @@ class Recorder:
                 self._segments.clear()
                 return
             self._segments.append(Segment(state))
-        line = self._encoder.encode(Input(at=at, event=msgspec.Raw(self._encoder.encode(event))))
+        data = self._encoder.encode(event)
         segment = self._segments[-1]
-        segment.lines.append(line)
-        segment.size_bytes += len(line)
+        segment.inputs.append((at.mono_s, at.wall_s, data))
+        segment.size_bytes += len(data)
 
     def save(self, directory: str, name: str) -> str:
         """Write the recording down for whoever hunts the bug; the path.  Only the newest RECORDINGS_MAX stay."""
@@ -85,7 +82,7 @@ class Recorder:
 
     def dump(self) -> bytes:
         """The recording as one block of bytes, for `play`."""
-        return pickle.dumps([(segment.state, segment.lines) for segment in self._segments], protocol=5)
+        return pickle.dumps([(segment.state, segment.inputs) for segment in self._segments], protocol=5)
 
 
 def play(
@@ -96,21 +93,19 @@ def play(
     Yields the core after each input, the event, and what was decided: an exception where deciding
     failed, as it did then, and the recording goes on behind it as the process did.
     """
-    segments: list[tuple[bytes, list[bytes]]] = pickle.loads(recording)
+    segments: list[tuple[bytes, list[Input]]] = pickle.loads(recording)
     if not segments:
         return
     core: Core[Any] = pickle.loads(segments[0][0])
-    reader = msgspec.json.Decoder(Input)
     count = 0
-    for _, lines in segments:
-        for line in lines:
+    for _, inputs in segments:
+        for mono_s, wall_s, data in inputs:
             if until is not None and count >= until:
                 return
-            entry = reader.decode(line)
-            event = decoder(bytes(entry.event))
+            event = decoder(data)
             count += 1
             try:
-                decision = core.decide(event, entry.at)
+                decision = core.decide(event, Instant(mono_s=mono_s, wall_s=wall_s))
             except Exception as error:  # a replay shows bugs as they were
                 yield core, event, error
                 continue

@@ -287,10 +287,10 @@ PLANTS = (
         parts=hasty,
         blind_to=frozenset({"DurableFirst"}),
     ),
-    Plant(name="reaped before it is recorded", promise=TRUE, first_seed=5, parts=reaps_before_recording),
+    Plant(name="reaped before it is recorded", promise=TRUE, first_seed=19, parts=reaps_before_recording),
     Plant(name="the launch is repeated after a restart", promise=ONCE, parts=launches_again),
     Plant(name="a kill is forgotten", promise=ENDS, parts=forgets_kills),
-    Plant(name="the agent greets without its tasks", promise=TRUE, parts=greets_without_tasks),
+    Plant(name="the agent greets without its tasks", promise=TRUE, first_seed=2, parts=greets_without_tasks),
     Plant(
         name="updates behind an acknowledged one are dropped",
         promise=ENDS,
@@ -303,5 +303,5 @@ PLANTS = (
     Plant(name="newer states are told first", promise=TRUE, patch=tells_newer_states_first),
     Plant(name="acknowledged before it is stored", promise=KEPT, patch=acknowledges_before_storing),
     Plant(name="kills are not repeated", promise=ENDS, first_seed=9, patch=does_not_repeat_kills),
-    Plant(name="lost tasks are not asked about", promise=ENDS, first_seed=22, patch=does_not_ask_again),
+    Plant(name="lost tasks are not asked about", promise=ENDS, first_seed=84, patch=does_not_ask_again),
 )

@@ -72,14 +72,18 @@ def patient_agent(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("plant", "promise", "first_seed"),
+    ("plant", "promises", "first_seed"),
     [
-        (hasty_outbox, "what is told about a task is true", 5),
-        (patient_agent, "everything comes to its end", 1),
+        # An agent that said what it then forgot may also start again what it had started.
+        (hasty_outbox, ("what is told about a task is true", "no task runs twice"), 5),
+        (patient_agent, ("everything comes to its end",), 1),
     ],
 )
 def test_a_fault_planted_into_production_is_found_by_what_comes_of_it(
-    plant: Callable[[pytest.MonkeyPatch], None], promise: str, first_seed: int, monkeypatch: pytest.MonkeyPatch
+    plant: Callable[[pytest.MonkeyPatch], None],
+    promises: tuple[str, ...],
+    first_seed: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nobody looks into the shells here.  The search begins at a seed that is known to find it."""
     plant(monkeypatch)
@@ -87,6 +91,6 @@ def test_a_fault_planted_into_production_is_found_by_what_comes_of_it(
         violation = wire.run_seed(seed, check=False).violation
         if violation is not None:
             print(f"found by seed {seed}: {violation}")
-            assert violation.startswith(promise), f"found, but by another promise: {violation}"
+            assert violation.startswith(promises), f"found, but by another promise: {violation}"
             return
     pytest.fail(f"not found by seeds {first_seed} to {first_seed + PLANTED_SEEDS_MAX - 1}")

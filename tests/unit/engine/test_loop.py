@@ -16,6 +16,7 @@ from altiplano.engine.core import Effect, Event, Wake
 from altiplano.engine.journal import Journal
 from altiplano.engine.loop import Engine, InboxFull
 from altiplano.engine.recorder import Recorder
+from altiplano.model.time import Instant
 from altiplano.ports.log import LogFailed
 from altiplano.sim import loop as virtual
 from altiplano.testing.log import MemoryDisk, MemoryLog
@@ -285,3 +286,51 @@ def test_notes_go_to_the_journal_not_to_the_shell() -> None:
         assert [entry.cause for entry in process.engine.journal.story("c-1")] == ["c-1"]
 
     play(story)
+
+
+def test_what_was_posted_before_a_turn_is_decided_in_it() -> None:
+    async def story(process: Process) -> None:
+        await asyncio.sleep(1)
+        before = process.engine.statistics.slices
+        for _ in range(engine_loop.EVENTS_PER_SLICE):
+            process.engine.post(Ask(cause="c"))
+        await asyncio.sleep(1)
+        assert process.engine.statistics.slices == before + 1
+
+    play(story)
+
+
+def test_a_slice_ends_when_it_has_taken_its_time() -> None:
+    """Events may be few and take long."""
+
+    class Slow(virtual.VirtualClock):
+        looks = 0
+
+        def now(self) -> Instant:
+            self.looks += 1
+            now = super().now()
+            return Instant(mono_s=now.mono_s + self.looks * engine_loop.SLICE_S / 4, wall_s=now.wall_s)
+
+    async def story(process: Process) -> None:
+        process.engine._clock = Slow(asyncio.get_running_loop())
+        before = process.engine.statistics.slices
+        for _ in range(50):
+            process.engine.post(Ask(cause="c"))
+        await asyncio.sleep(1)
+        assert len(process.said) == 50
+        assert process.engine.statistics.slices >= before + 10
+
+    play(story)
+
+
+def test_a_process_that_is_cancelled_decides_nothing_more() -> None:
+    async def main() -> None:
+        process = Process(MemoryDisk())
+        await process.start()
+        await asyncio.sleep(1)
+        process.engine.post(Ask(cause="c"))
+        await process.end()
+        await asyncio.sleep(1)
+        assert process.said == []
+
+    virtual.run(main())
