@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
 PYTEST = [str(BIN / "python"), "-m", "pytest", "-q", "--no-header"]
 APT_SECONDS_MAX = 600
+UNPACK_SECONDS_MAX = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,11 @@ LEVELS = (
 DEBIAN = {"chromium": "chromium", "curl": "curl", "go": "golang-go"}
 """Programs that tests use, and the Debian package that brings each."""
 
+UNPACKED = {"promtool": ("prometheus", "usr/bin/promtool")}
+"""Programs of packages that would start a daemon: only the program is taken, into `KEPT`."""
+
+KEPT = Path.home() / ".cache" / "altiplano" / "bin"
+
 PLACES = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/go/bin"))
 """Where they are looked for."""
 
@@ -102,6 +109,32 @@ def install_debian() -> list[str]:
             except (OSError, subprocess.TimeoutExpired) as error:
                 print(f"apt-get failed: {error}", flush=True)
     return [f"{missing[program]} is not installed" for program in missing if shutil.which(program, path=PLACES) is None]
+
+
+def unpack_debian() -> list[str]:
+    """Take programs out of Debian's packages without installing these; what could not be had."""
+    problems = []
+    for program, (package, member) in UNPACKED.items():
+        if shutil.which(program) is None and shutil.which(program, path=str(KEPT)) is None:
+            print(f"unpacking {program} of {package}", flush=True)
+            try:
+                _unpack(package, member, KEPT / program)
+            except (OSError, subprocess.SubprocessError) as error:
+                problems.append(f"{program} could not be taken out of Debian's {package}: {error}")
+    return problems
+
+
+def _unpack(package: str, member: str, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent) as directory:
+        # apt would drop its rights for the download, and then could not write into a directory of root's alone.
+        fetch = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package]
+        subprocess.run(fetch, cwd=directory, timeout=UNPACK_SECONDS_MAX, stdout=subprocess.DEVNULL, check=True)
+        archive = next(Path(directory).glob("*.deb"))
+        extract = ["dpkg-deb", "--extract", str(archive), directory]
+        subprocess.run(extract, timeout=UNPACK_SECONDS_MAX, stdout=subprocess.DEVNULL, check=True)
+        # In one step, so that an interrupted run leaves no half a program behind.
+        os.replace(Path(directory) / member, place)
 
 
 @dataclass(slots=True)
@@ -166,6 +199,8 @@ def main() -> int:
     left_out = (
         install_debian() if any(level.name in ("browser", "compat", "integration", "sim") for level in wanted) else []
     )
+    if any(level.name == "docs" for level in wanted):
+        left_out += unpack_debian()
     outcomes = [run(level, arguments.night) for level in wanted]
     print("\n   level          seconds   share   passed  failed  skipped")
     for outcome in outcomes:

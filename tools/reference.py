@@ -1,16 +1,21 @@
-"""Writes the references that follow from the sources: the flags of master and agent.
+"""Writes the references that follow from the sources: flags and metrics of master and agent.
 
-`reference.py` writes `docs/reference/flags.md`; a test checks that it is as this program
-would write it.
+`reference.py` writes `docs/reference/flags.md` and `docs/reference/metrics.md`; tests check that they are as this
+program would write them.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from altiplano.agent import metrics as agent_metrics
 from altiplano.agent import settings as agent_settings
+from altiplano.engine.histogram import BOUNDS_S
+from altiplano.engine.metrics import Metric
+from altiplano.master import metrics as master_metrics
 from altiplano.master import settings as master_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,7 +64,36 @@ def flags() -> str:
     )
 
 
-PAGES: Mapping[str, str] = {"flags.md": flags()}
+def metrics() -> str:
+    """The page of metrics."""
+    parts = [
+        "# Metrics",
+        "Master and agent tell their numbers at `/metrics`, as text for Prometheus (OpenMetrics where it is asked "
+        "for), and at `/metrics/snapshot` as JSON under the names of Mesos, in Mesos' units: memory and disk in MiB. "
+        "Both want the same credentials as other reads. Counters begin at 0 when a process starts; histograms have "
+        f"the buckets {', '.join(f'{bound:g}' for bound in BOUNDS_S)} seconds. Written by `tools/reference.py`.",
+    ]
+    for title, rows, others in (
+        ("Master", master_metrics.ROWS, master_metrics.ONLY_MESOS),
+        ("Agent", agent_metrics.ROWS, agent_metrics.ONLY_MESOS),
+    ):
+        parts += [
+            f"## {title}",
+            table(("metric", "type", "unit", "labels", "meaning", "in Mesos"), _metric_rows(rows)),
+            "Only in `/metrics/snapshot`, since it follows from the above or is always the same here:",
+            table(("name", "meaning"), ((f"`{one.name}`", one.help) for one in others)),
+        ]
+    return "\n\n".join([*parts, ""])
+
+
+def _metric_rows(rows: Iterable[Metric[Any]]) -> Iterator[tuple[object, ...]]:
+    for row in rows:
+        labels = " ".join(f"`{label}`" for label in row.labels)
+        names = [name.replace("{}", f"<{row.labels[0]}>") if row.labels else name for name in row.mesos]
+        yield f"`{row.name}`", row.kind.value, row.unit, labels, row.help, " ".join(f"`{name}`" for name in names)
+
+
+PAGES: Mapping[str, str] = {"flags.md": flags(), "metrics.md": metrics()}
 
 
 def main() -> int:

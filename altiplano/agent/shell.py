@@ -21,6 +21,7 @@ from altiplano.agent import effects, events, facts, fetcher
 from altiplano.agent.core import AgentEvent, Core
 from altiplano.agent.settings import Node
 from altiplano.engine.core import Effect
+from altiplano.engine.histogram import Histogram
 from altiplano.engine.journal import Journal
 from altiplano.engine.loop import Engine
 from altiplano.engine.recorder import Recorder
@@ -157,6 +158,8 @@ class Agent:
             recorder=Recorder(),
             check=check,
         )
+        self.launch_s = Histogram()
+        """How long the launcher takes from an order to its answer."""
         self.started_wall_s = outside.clock.now().wall_s
         self.recovered = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
@@ -485,10 +488,15 @@ class Agent:
 
     def _start(self, effect: effects.Launch) -> None:
         crash.at("before_launch")
-        self._when(self.outside.launcher.launch(effect.spec), lambda answer: self._launched(effect.cause, answer))
+        began_s = self.outside.clock.now().mono_s
+        started = self.outside.launcher.launch(effect.spec)
+        self._when(started, lambda answer: self._launched(effect.cause, began_s, answer))
 
-    def _launched(self, cause: str, answer: asyncio.Future[launcher.Started | launcher.LaunchFailed]) -> None:
+    def _launched(
+        self, cause: str, began_s: float, answer: asyncio.Future[launcher.Started | launcher.LaunchFailed]
+    ) -> None:
         crash.at("after_launch")
+        self.launch_s.observe(self.outside.clock.now().mono_s - began_s)
         self._post(events.LaunchAnswered(cause=cause, seed=self._seed(), outcome=answer.result()))
 
     async def _fetch(self, effect: effects.Fetch) -> None:

@@ -14,8 +14,6 @@ from altiplano.agent.settings import Node
 from altiplano.agent.state import Stage, State, Task
 from altiplano.model import values
 from altiplano.model.resources import Resources
-from altiplano.model.tasks import ENDS
-from altiplano.model.tasks import State as TaskState
 from altiplano.ports import launcher
 from altiplano.wire import translate
 from altiplano.wire.messages import agent as api
@@ -341,40 +339,3 @@ def container_status(runner: Runner, node: Node) -> mesos.ContainerStatus:
         executor_pid=runner.pid or None,
         network_infos=(mesos.NetworkInfo(ip_addresses=(address,)),),
     )
-
-
-# -- metrics
-
-
-def metrics(state: State, node: Node, *, uptime_s: float) -> dict[str, float]:
-    """All numbers, by the names that monitors of Mesos read."""
-    total, taken, living = translate.resources_from(node.resources), used(state), list(runners.living(state))
-    numbers: dict[str, float] = {
-        "slave/registered": float(state.member),
-        "slave/uptime_secs": uptime_s,
-        "slave/executors_running": sum(runner.launched for runner in living),
-        "slave/executors_registering": sum(runner.registering for runner in living),
-        "slave/executors_terminating": sum(runner.ending for runner in living),
-        "slave/executors_terminated": sum(state.counts[end.value] for end in ENDS),
-        "slave/frameworks_active": len(state.busy_frameworks()),
-        "slave/valid_status_updates": sum(state.counts[s.value] for s in TaskState),
-        "slave/invalid_status_updates": 0,
-        "slave/valid_framework_messages": 0,
-        "slave/invalid_framework_messages": 0,
-        "slave/recovery_errors": 0,
-        "slave/container_launch_errors": state.counts["not launched"],
-        "altiplano/updates_unacknowledged": sum(len(stream.pending) for stream in state.streams.values()),
-        "altiplano/sandboxes_kept": len(state.kept),
-        "altiplano/launcher_degraded": float(bool(state.degraded)),
-    }
-    for name in ("cpus", "gpus", "mem", "disk"):
-        whole, part = total.scalar(name) / 1000, taken.scalar(name) / 1000
-        numbers[f"slave/{name}_total"] = whole
-        numbers[f"slave/{name}_used"] = part
-        numbers[f"slave/{name}_percent"] = part / whole if whole else 0.0
-    for held in (TaskState.STAGING, TaskState.STARTING, TaskState.RUNNING, TaskState.KILLING):
-        name = held.value.removeprefix("TASK_").lower()
-        numbers[f"slave/tasks_{name}"] = sum(task.state is held for task in state.tasks.values())
-    for end in ENDS:
-        numbers[f"slave/tasks_{end.value.removeprefix('TASK_').lower()}"] = state.counts[end.value]
-    return numbers

@@ -18,6 +18,7 @@ import msgspec
 import structlog
 
 from altiplano.engine.core import Core, Effect, Event, Fact, Note
+from altiplano.engine.histogram import Histogram
 from altiplano.engine.journal import Journal
 from altiplano.engine.outbox import Outbox
 from altiplano.engine.recorder import Recorder
@@ -66,7 +67,7 @@ class InboxFull(Exception):
 
 
 class Statistics(msgspec.Struct):
-    """Counts since the start of the process."""
+    """Counts and times since the start of the process."""
 
     events: int = 0
     facts: int = 0
@@ -75,6 +76,9 @@ class Statistics(msgspec.Struct):
     bugs: int = 0
     slices: int = 0
     compactions: int = 0
+    wait: Histogram = msgspec.field(default_factory=Histogram)
+    slice: Histogram = msgspec.field(default_factory=Histogram)
+    commit: Histogram = msgspec.field(default_factory=Histogram)
 
 
 class Engine(Generic[E]):
@@ -119,6 +123,9 @@ class Engine(Generic[E]):
         self._since_snapshot = 0
         self._snapshot_facts = 0
         self._wakes = itertools.count(1)
+        self._followed: tuple[E, float] | None = None
+        """An event that waits, and since when: one at a time is enough to know how long they wait."""
+        self._committing: tuple[int, float] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         """Set while `run` serves."""
         self._server: asyncio.Task[Any] | None = None
@@ -145,6 +152,8 @@ class Engine(Generic[E]):
         """Queue an event for the core.  Raises InboxFull beyond EVENTS_MAX."""
         if len(self._inbox) >= EVENTS_MAX:
             raise InboxFull
+        if self._followed is None:
+            self._followed = event, self._clock.now().mono_s
         self._inbox.append(event)
         self._ring()
 
@@ -152,6 +161,11 @@ class Engine(Generic[E]):
     def settled(self) -> bool:
         """Whether all that the core knows is durable and said: then its state may be shown."""
         return not self._outbox and self._log.durable >= self._position
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait for the core."""
+        return len(self._inbox)
 
     async def settle(self) -> None:
         """Return when all that the core knows by now is durable and said."""
@@ -210,6 +224,7 @@ class Engine(Generic[E]):
     def _slice(self) -> bool:
         """Decide up to a slice of events and say what may be said; whether there is more to do at once."""
         self.statistics.slices += 1
+        began_s = self._clock.now().mono_s
         self._decide_waiting()
         now_s = self._clock.now().mono_s
         wake_at = self.core.wake_at()
@@ -218,6 +233,7 @@ class Engine(Generic[E]):
             wake_at = self.core.wake_at()
         more = self._outbox.flush(self._log.durable)
         self._maybe_compact()
+        self.statistics.slice.observe(self._clock.now().mono_s - began_s)
         if self._inbox or more or (wake_at is not None and wake_at <= now_s):
             return True
         self._set_timer(wake_at, now_s)
@@ -251,6 +267,9 @@ class Engine(Generic[E]):
 
     def _step(self, event: E, now: Instant) -> None:
         self.statistics.events += 1
+        if self._followed is not None and event is self._followed[0]:
+            self.statistics.wait.observe(now.mono_s - self._followed[1])
+            self._followed = None
         self.recorder.record(self.core, event, now)
         try:
             decision = self.core.decide(event, now)
@@ -283,6 +302,8 @@ class Engine(Generic[E]):
             self.statistics.records += len(records)
             self._since_snapshot += len(records)
             self._position = self._log.append(records)
+            if self._committing is None:
+                self._committing = self._position, self._clock.now().mono_s
             crash.at("facts_appended")
 
     def _perform(self, effect: Effect) -> None:
@@ -296,6 +317,9 @@ class Engine(Generic[E]):
             self._perform_effect(effect)
 
     def _became_durable(self, position: int) -> None:
+        if self._committing is not None and position >= self._committing[0]:
+            self.statistics.commit.observe(self._clock.now().mono_s - self._committing[1])
+            self._committing = None
         crash.at("facts_durable")
         self._ring()
 

@@ -147,7 +147,7 @@ class Core:
             case facts.AllocationDue():
                 state.allocator.due_s = fact.at_s if state.allocator.wants_run else None
             case facts.AllocationBegan():
-                state.allocator.begin(fact.expired_s)
+                offers.apply_began(state, fact)
             case facts.AgentsReviewed():
                 state.allocator.review(fact.count)
             case facts.AgentsVisited():

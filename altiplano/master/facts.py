@@ -301,6 +301,7 @@ class AllocationDue(Volatile, frozen=True, kw_only=True):
 class AllocationBegan(Volatile, frozen=True, kw_only=True):
     """The agents that were marked by now are looked at, in slices.  `expired_s`: refusals up to then have ended."""
 
+    at_s: float
     expired_s: float | None = None
 
 

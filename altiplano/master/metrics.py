@@ -1,168 +1,331 @@
-"""Numbers for monitors: under Mesos' names as JSON, and under ours in the text format of Prometheus."""
+"""A master's numbers for monitors: `ROWS` has all of them, under our names and those of Mesos."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-import psutil
-
+from altiplano.engine.metrics import (
+    Kind,
+    MesosNumber,
+    Metric,
+    Numbers,
+    counter,
+    exposed,
+    histogram,
+    of_engine,
+    of_process,
+    plain,
+)
+from altiplano.engine.metrics import snapshot as named_by_mesos
+from altiplano.master import census as censuses
+from altiplano.master.census import Census
 from altiplano.master.shell import Shell
-from altiplano.master.state import MasterState, Presence
-from altiplano.model.resources import Resources
+from altiplano.master.state import Membership, Presence
 from altiplano.model.tasks import State
 
-RESOURCES = ("cpus", "gpus", "mem", "disk")
+RESOURCES: Final = ("cpus", "gpus", "mem", "disk")
+_MEBIBYTE: Final = 1024 * 1024
+_HOLDINGS: Final = ("total", "used", "offered")
 
-_MESSAGES = {
-    "launch_tasks": "ACCEPT",
-    "kill_task": "KILL",
-    "status_update_acknowledgement": "ACKNOWLEDGE",
-    "register_framework": "SUBSCRIBE",
-    "reregister_framework": "",
-    "unregister_framework": "TEARDOWN",
-    "decline_offers": "DECLINE",
-    "revive_offers": "REVIVE",
-    "suppress_offers": "SUPPRESS",
-    "reconcile_tasks": "RECONCILE",
-    "framework_to_executor": "MESSAGE",
-    "resource_request": "REQUEST",
-    "status_update": "",
-    "register_slave": "",
-    "reregister_slave": "",
-    "executor_to_framework": "",
+_CALLS: Final = {
+    "SUBSCRIBE": "register_framework",
+    "TEARDOWN": "unregister_framework",
+    "ACCEPT": "launch_tasks",
+    "DECLINE": "decline_offers",
+    "REVIVE": "revive_offers",
+    "SUPPRESS": "suppress_offers",
+    "KILL": "kill_task",
+    "ACKNOWLEDGE": "status_update_acknowledgement",
+    "RECONCILE": "reconcile_tasks",
+    "MESSAGE": "framework_to_executor",
+    "REQUEST": "resource_request",
+    "SHUTDOWN": "",
+    "UPDATE_FRAMEWORK": "",
+    "ACCEPT_INVERSE_OFFERS": "",
+    "DECLINE_INVERSE_OFFERS": "",
+    "ACKNOWLEDGE_OPERATION_STATUS": "",
+    "RECONCILE_OPERATIONS": "",
+}
+"""Calls of frameworks, each with the message of Mesos that became it."""
+
+_LIVE: Final = (State.STAGING, State.STARTING, State.RUNNING, State.KILLING)
+_HERE: Final = (Presence.RECOVERED, Presence.CONNECTED, Presence.DISCONNECTED, Presence.ENDING)
+
+
+def _word(state: State) -> str:
+    return state.name.lower()
+
+
+def _held(census: Census, resource: str, factor: float) -> Mapping[tuple[str, ...], float]:
+    amounts = {"total": census.total, "used": census.used, "offered": census.offered}
+    return {(word,): amounts[word][resource] / 1000 * factor for word in _HOLDINGS}
+
+
+def _resource(name: str, resource: str, factor: float, help: str) -> Metric[Census]:
+    return Metric(
+        name=name,
+        kind=Kind.GAUGE,
+        help=help,
+        read=lambda census: _held(census, resource, factor),
+        labels=("amount",),
+        mesos=(f"master/{resource}_{{}}",),
+        mesos_of=frozenset(("total", "used")),
+        mesos_factor=1 / factor,
+    )
+
+
+def _counted(name: str, help: str, count: str, *mesos: str) -> Metric[Census]:
+    return counter(name, help, lambda census: census.state.counts[count], mesos=mesos)
+
+
+def _calls(census: Census) -> Mapping[tuple[str, ...], float]:
+    return {(kind,): census.shell.calls[kind] for kind in _CALLS}
+
+
+def _agents(census: Census) -> Mapping[tuple[str, ...], float]:
+    remembered = {"unreachable": len(census.state.unreachable), "gone": len(census.state.gone)}
+    found = {one.value: census.agents[one] for one in Membership} | remembered
+    return {(word,): count for word, count in found.items()}
+
+
+def _tasks(census: Census) -> Mapping[tuple[str, ...], float]:
+    found = {_word(one): census.tasks[one] for one in _LIVE} | {"unreachable": census.unreachable}
+    return {(word,): count for word, count in found.items()}
+
+
+ROWS: Final[Sequence[Metric[Census]]] = (
+    plain(
+        "altiplano_master_elected",
+        "1 while this master is in office.",
+        lambda census: float(census.shell.ready),
+        mesos=("master/elected",),
+    ),
+    plain(
+        "altiplano_master_epoch",
+        "Number of the leadership; a larger one has followed a smaller one.",
+        lambda census: census.state.epoch,
+    ),
+    plain(
+        "altiplano_master_uptime_seconds",
+        "Time since this master came into office.",
+        lambda census: census.shell.clock.now().wall_s - census.state.started_s,
+        mesos=("master/uptime_secs",),
+    ),
+    plain("altiplano_master_agents", "Agents by membership.", _agents, "state"),
+    _counted(
+        "altiplano_master_agents_registered_total",
+        "Agents that joined.",
+        "slave_registrations",
+        "master/slave_registrations",
+        "master/messages_register_slave",
+    ),
+    _counted(
+        "altiplano_master_agents_returned_total",
+        "Returns of agents that were members.",
+        "slave_reregistrations",
+        "master/slave_reregistrations",
+        "master/messages_reregister_slave",
+    ),
+    _counted(
+        "altiplano_master_agents_removed_total",
+        "Agents that are no members any more, for whatever reason.",
+        "slave_removals",
+        "master/slave_removals",
+    ),
+    _counted(
+        "altiplano_master_agents_lost_total",
+        "Agents that were silent for too long.",
+        "slave_removals_unhealthy",
+        "master/slave_removals/reason_unhealthy",
+        "master/slave_unreachable_completed",
+    ),
+    _counted(
+        "altiplano_master_agents_left_total",
+        "Agents that said goodbye.",
+        "slave_removals_unregistered",
+        "master/slave_removals/reason_unregistered",
+    ),
+    plain(
+        "altiplano_master_frameworks",
+        "Frameworks by their presence.",
+        lambda census: {(one.value,): float(census.frameworks[one]) for one in _HERE},
+        "state",
+    ),
+    plain(
+        "altiplano_master_tasks", "Tasks that have not ended, by state.", _tasks, "state", mesos=("master/tasks_{}",)
+    ),
+    counter(
+        "altiplano_master_tasks_ended_total",
+        "Tasks that ended, by the state in which they did.",
+        lambda census: {(_word(one),): census.state.counts[f"tasks_{_word(one)}"] for one in State if one.ended},
+        "state",
+        mesos=("master/tasks_{}",),
+    ),
+    _counted(
+        "altiplano_master_status_updates_total",
+        "Status updates that agents sent, repeated ones included.",
+        "status_updates",
+        "master/messages_status_update",
+        "master/valid_status_updates",
+    ),
+    Metric(
+        name="altiplano_master_calls_total",
+        kind=Kind.COUNTER,
+        help="Calls of frameworks by type.",
+        read=_calls,
+        labels=("type",),
+    ),
+    plain(
+        "altiplano_master_offers_outstanding",
+        "Offers that frameworks have not answered.",
+        lambda census: len(census.state.offers),
+        mesos=("master/outstanding_offers",),
+    ),
+    _counted("altiplano_master_offers_sent_total", "Offers that frameworks were told.", "offers_sent"),
+    _resource("altiplano_master_cpus", "cpus", 1.0, "Processors of the pool: in all, in use, on offer."),
+    _resource("altiplano_master_gpus", "gpus", 1.0, "GPUs of the pool: in all, in use, on offer."),
+    _resource("altiplano_master_memory_bytes", "mem", _MEBIBYTE, "Memory of the pool: in all, in use, on offer."),
+    _resource("altiplano_master_disk_bytes", "disk", _MEBIBYTE, "Disk of the pool: in all, in use, on offer."),
+    plain(
+        "altiplano_master_role_dominant_share_ratio",
+        "Largest fraction of any resource that a role holds with all below it.",
+        lambda census: {
+            (role,): census.state.allocator.shares.role_share(role) for role in census.state.allocator.shares.roles()
+        },
+        "role",
+        mesos=("allocator/mesos/roles/{}/shares/dominant",),
+    ),
+    plain(
+        "altiplano_master_role_filters",
+        "Pairs of framework and agent for which a refusal holds in a role.",
+        lambda census: {
+            (role,): census.state.allocator.filters.count_of_role(role)
+            for role in census.state.allocator.shares.roles()
+        },
+        "role",
+        mesos=("allocator/mesos/offer_filters/roles/{}/active",),
+    ),
+    counter(
+        "altiplano_master_allocation_runs_total",
+        "Allocation runs that began.",
+        lambda census: census.state.allocator.runs,
+        mesos=("allocator/mesos/allocation_runs",),
+    ),
+    counter(
+        "altiplano_master_allocation_visits_total",
+        "Agents that allocation runs looked at.",
+        lambda census: census.state.allocator.visits,
+    ),
+    histogram(
+        "altiplano_master_allocation_run_seconds",
+        "Time from the beginning of an allocation run to its offers.",
+        lambda census: census.state.allocation_s,
+    ),
+    plain(
+        "altiplano_master_ending",
+        "Frameworks and agents that end piece by piece.",
+        lambda census: len(census.state.ending) + len(census.state.parting),
+    ),
+    plain(
+        "altiplano_master_operator_streams",
+        "Operators that follow the event stream.",
+        lambda census: census.shell.operator_streams,
+        mesos=("master/operator_event_stream_subscribers",),
+    ),
+    plain("altiplano_master_links", "Connections of agents.", lambda census: len(census.shell.connections)),
+    *of_engine(
+        "master",
+        lambda census: census.shell.engine.statistics,
+        lambda census: census.shell.engine.waiting,
+    ),
+    *of_process("master"),
+)
+
+
+def _sum(name: str, *labels: str) -> MesosSum:
+    return MesosSum(name, labels)
+
+
+class MesosSum:
+    """Several numbers of one metric, added."""
+
+    def __init__(self, name: str, labels: tuple[str, ...]) -> None:
+        self._name = name
+        self._labels = labels
+
+    def __call__(self, numbers: Numbers) -> float:
+        return sum(numbers[self._name, (label,)] for label in self._labels)
+
+
+def _only_mesos(name: str, help: str, read: MesosSum | float) -> MesosNumber:
+    return MesosNumber(name=name, help=help, read=read if isinstance(read, MesosSum) else lambda _: read)
+
+
+def _percent(name: str, resource: str) -> MesosNumber:
+    def ratio(numbers: Numbers) -> float:
+        total = numbers[name, ("total",)]
+        return numbers[name, ("used",)] / total if total else 0.0
+
+    return MesosNumber(name=f"master/{resource}_percent", help=f"Fraction of `{name}` in use.", read=ratio)
+
+
+_OF_RESOURCE: Final = {
+    "cpus": ("altiplano_master_cpus", 1.0),
+    "gpus": ("altiplano_master_gpus", 1.0),
+    "mem": ("altiplano_master_memory_bytes", _MEBIBYTE),
+    "disk": ("altiplano_master_disk_bytes", _MEBIBYTE),
 }
 
 
-def snapshot(shell: Shell) -> dict[str, float]:
-    """All numbers, as `/metrics/snapshot` shows them."""
-    state = shell.core.state
-    found: dict[str, float] = {
-        "master/elected": 1.0,
-        "master/uptime_secs": shell.clock.now().wall_s - state.started_s,
-        "master/outstanding_offers": float(len(state.offers)),
-        "master/dropped_messages": 0.0,
-        "master/valid_status_updates": float(state.counts["status_updates"]),
-        "master/invalid_status_updates": 0.0,
-        "master/event_queue_dispatches": 0.0,
-        "master/event_queue_http_requests": 0.0,
-        "master/operator_event_stream_subscribers": float(shell.operator_streams),
-        "allocator/mesos/allocation_runs": float(state.allocator.runs),
-        "allocator/mesos/event_queue_dispatches": 0.0,
-        "registrar/log/recovered": 1.0,
-    }
-    found.update(_resources(state))
-    found.update(_agents(state))
-    found.update(_frameworks(state))
-    found.update(_tasks(state))
-    found.update(_messages(shell))
-    found.update(_system())
-    for role, share, filtered in _roles(state):
-        found[f"allocator/mesos/roles/{role}/shares/dominant"] = share
-        found[f"allocator/mesos/offer_filters/roles/{role}/active"] = float(filtered)
-    return found
+def _of_allocator(resource: str, word: str, *amounts: str) -> MesosNumber:
+    name, factor = _OF_RESOURCE[resource]
+    return MesosNumber(
+        name=f"allocator/mesos/resources/{resource}/{word}",
+        help=f"`{name}`, {' and '.join(amounts)}, in Mesos' units.",
+        read=lambda numbers: sum(numbers[name, (amount,)] for amount in amounts) / factor,
+    )
 
 
-def _roles(state: MasterState) -> Iterator[tuple[str, float, int]]:
-    """Roles, their dominant shares, and how many pairs of framework and agent are filtered in them."""
-    allocator = state.allocator
-    for role in allocator.shares.roles():
-        yield role, allocator.shares.role_share(role), allocator.filters.count_of_role(role)
+_AGENTS: Final = "altiplano_master_agents"
+_FRAMEWORKS: Final = "altiplano_master_frameworks"
+_AWAY: Final = ("recovered", "disconnected", "ending")
+
+ONLY_MESOS: Final[Sequence[MesosNumber]] = (
+    _only_mesos("master/slaves_active", "Agents that are connected.", _sum(_AGENTS, "connected")),
+    _only_mesos("master/slaves_inactive", "Agents that are not.", _sum(_AGENTS, "disconnected", "leaving")),
+    _only_mesos("master/slaves_connected", "Agents that are connected.", _sum(_AGENTS, "connected")),
+    _only_mesos("master/slaves_disconnected", "Agents that are not.", _sum(_AGENTS, "disconnected", "leaving")),
+    _only_mesos("master/slaves_unreachable", "Agents that were silent for too long.", _sum(_AGENTS, "unreachable")),
+    _only_mesos("master/frameworks_active", "Frameworks with a stream.", _sum(_FRAMEWORKS, "connected")),
+    _only_mesos("master/frameworks_inactive", "Frameworks without.", _sum(_FRAMEWORKS, *_AWAY)),
+    _only_mesos("master/frameworks_connected", "Frameworks with a stream.", _sum(_FRAMEWORKS, "connected")),
+    _only_mesos("master/frameworks_disconnected", "Frameworks without.", _sum(_FRAMEWORKS, *_AWAY)),
+    *(_percent(name, resource) for resource, (name, _) in _OF_RESOURCE.items()),
+    *(_of_allocator(resource, "total", "total") for resource in RESOURCES),
+    *(_of_allocator(resource, "offered_or_allocated", "used", "offered") for resource in RESOURCES),
+    *(
+        _only_mesos(f"master/messages_{name}", f"Calls of type {kind}.", _sum("altiplano_master_calls_total", kind))
+        for kind, name in _CALLS.items()
+        if name
+    ),
+    _only_mesos("master/messages_reregister_framework", "Counted with register_framework.", 0.0),
+    _only_mesos("master/messages_executor_to_framework", "Not counted.", 0.0),
+    _only_mesos("master/dropped_messages", "Always 0: nothing is dropped here.", 0.0),
+    _only_mesos("master/invalid_status_updates", "Always 0: agents send no such ones.", 0.0),
+    _only_mesos("master/event_queue_dispatches", "Always 0: there is no such queue.", 0.0),
+    _only_mesos("master/event_queue_http_requests", "Always 0: there is no such queue.", 0.0),
+    _only_mesos("master/slave_removals/reason_registered", "Always 0: a new agent does not replace another.", 0.0),
+    _only_mesos("allocator/mesos/event_queue_dispatches", "Always 0: there is no such queue.", 0.0),
+    _only_mesos("registrar/log/recovered", "Always 1: nothing is answered before.", 1.0),
+)
 
 
-def _resources(state: MasterState) -> Iterator[tuple[str, float]]:
-    total: Counter[str] = Counter()
-    used: Counter[str] = Counter()
-    taken: Counter[str] = Counter()
-    for agent in state.agents.values():
-        if agent.id in state.awaited:
-            continue
-        _add(total, agent.total)
-        _add(used, agent.used)
-        _add(taken, agent.used)
-        _add(taken, agent.offered)
-    for name in RESOURCES:
-        yield f"master/{name}_total", total[name] / 1000
-        yield f"master/{name}_used", used[name] / 1000
-        yield f"master/{name}_percent", used[name] / total[name] if total[name] else 0.0
-        yield f"allocator/mesos/resources/{name}/total", total[name] / 1000
-        yield f"allocator/mesos/resources/{name}/offered_or_allocated", taken[name] / 1000
+async def snapshot(shell: Shell) -> dict[str, float]:
+    """All numbers that have a name in Mesos, as `/metrics/snapshot` shows them."""
+    return named_by_mesos(ROWS, ONLY_MESOS, await censuses.take(shell))
 
 
-def _add(counter: Counter[str], held: Resources) -> None:
-    for name, amount in held.scalars.items():
-        counter[name] += amount
-
-
-def _agents(state: MasterState) -> Iterator[tuple[str, float]]:
-    here = [agent for agent in state.agents.values() if agent.id not in state.awaited]
-    connected = sum(1 for agent in here if agent.connected)
-    yield "master/slaves_active", float(connected)
-    yield "master/slaves_inactive", float(len(here) - connected)
-    yield "master/slaves_connected", float(connected)
-    yield "master/slaves_disconnected", float(len(here) - connected)
-    yield "master/slaves_unreachable", float(len(state.unreachable))
-    for name in ("slave_registrations", "slave_reregistrations", "slave_removals", "slave_unreachable_completed"):
-        yield f"master/{name}", float(state.counts[name])
-    yield "master/slave_removals/reason_unhealthy", float(state.counts["slave_removals_unhealthy"])
-    yield "master/slave_removals/reason_unregistered", float(state.counts["slave_removals_unregistered"])
-    yield "master/slave_removals/reason_registered", 0.0
-
-
-def _frameworks(state: MasterState) -> Iterator[tuple[str, float]]:
-    here = [one for one in state.frameworks.values() if one.presence is not Presence.REGISTERED]
-    connected = sum(1 for framework in here if framework.connected)
-    yield "master/frameworks_active", float(connected)
-    yield "master/frameworks_inactive", float(len(here) - connected)
-    yield "master/frameworks_connected", float(connected)
-    yield "master/frameworks_disconnected", float(len(here) - connected)
-
-
-def _tasks(state: MasterState) -> Iterator[tuple[str, float]]:
-    live: Counter[State] = Counter()
-    unreachable = 0
-    for framework in state.frameworks.values():
-        unreachable += len(framework.unreachable)
-        for task in framework.tasks.values():
-            live[task.state] += 1
-    for one in (State.STAGING, State.STARTING, State.RUNNING, State.KILLING):
-        yield f"master/tasks_{one.name.lower()}", float(live[one])
-    yield "master/tasks_unreachable", float(unreachable)
-    for one in State:
-        if one.ended:
-            yield f"master/tasks_{one.name.lower()}", float(state.counts[f"tasks_{one.name.lower()}"])
-
-
-def _messages(shell: Shell) -> Iterator[tuple[str, float]]:
-    counts = shell.core.state.counts
-    for name, call in _MESSAGES.items():
-        yield f"master/messages_{name}", float(shell.calls[call] if call else counts[f"messages_{name}"])
-    yield "master/messages_status_update", float(counts["status_updates"])
-    yield "master/messages_register_slave", float(counts["slave_registrations"])
-    yield "master/messages_reregister_slave", float(counts["slave_reregistrations"])
-
-
-def _system() -> Iterator[tuple[str, float]]:
-    memory = psutil.virtual_memory()
-    for minutes, load in zip((1, 5, 15), psutil.getloadavg(), strict=True):
-        yield f"system/load_{minutes}min", float(load)
-    yield "system/cpus_total", float(psutil.cpu_count() or 1)
-    yield "system/mem_free_bytes", float(memory.free)
-    yield "system/mem_total_bytes", float(memory.total)
-
-
-def prometheus(shell: Shell) -> bytes:
-    """All numbers in the text format of Prometheus, with what the engine counts."""
-    lines: list[str] = []
-    for name, number in snapshot(shell).items():
-        if "/roles/" not in name:
-            lines.append(f"altiplano_{name.replace('/', '_')} {number:.17g}")
-    for role, share, filtered in _roles(shell.core.state):
-        label = role.replace("\\", "\\\\").replace('"', '\\"')
-        lines.append(f'altiplano_master_role_dominant_share{{role="{label}"}} {share:.17g}')
-        lines.append(f'altiplano_master_role_filters_active{{role="{label}"}} {filtered}')
-    statistics = shell.engine.statistics
-    counts: Mapping[str, int] = {name: getattr(statistics, name) for name in statistics.__struct_fields__}
-    lines += [f"altiplano_master_engine_{name}_total {number}" for name, number in counts.items()]
-    lines += [f'altiplano_master_calls_total{{type="{kind}"}} {number}' for kind, number in sorted(shell.calls.items())]
-    return ("\n".join(lines) + "\n").encode()
+async def prometheus(shell: Shell, accept: str) -> tuple[bytes, str]:
+    """All numbers as text for Prometheus, and its content type."""
+    return exposed(ROWS, await censuses.take(shell), accept)

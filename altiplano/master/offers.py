@@ -155,7 +155,7 @@ def allocate(out: Outcome) -> None:
     if beats or due:
         interval_s = allocator.interval_s
         expired_s = math.floor(out.now.mono_s / interval_s + ROUNDING) * interval_s if beats else None
-        out.holds(facts.AllocationBegan(expired_s=expired_s))
+        out.holds(facts.AllocationBegan(at_s=out.now.mono_s, expired_s=expired_s))
 
 
 def _slice(out: Outcome) -> None:
@@ -268,6 +268,11 @@ def apply_made(state: MasterState, fact: facts.OfferMade) -> None:
     state.allocator.offer(agent.id, framework.id, offer.role, offer.resources, part=fact.part)
 
 
+def apply_began(state: MasterState, fact: facts.AllocationBegan) -> None:
+    state.allocation_began_s = fact.at_s
+    state.allocator.begin(fact.expired_s)
+
+
 def apply_told(state: MasterState, fact: facts.OffersTold) -> None:
     for framework_id in fact.framework_ids:
         for offer_id in state.untold.pop(framework_id, ()):
@@ -275,6 +280,7 @@ def apply_told(state: MasterState, fact: facts.OffersTold) -> None:
             offer.told, offer.told_s = True, fact.at_s
             state.counts["offers_sent"] += 1
     state.allocator.end()
+    state.allocation_s.observe(max(0.0, fact.at_s - state.allocation_began_s))
 
 
 def apply_kept(state: MasterState, fact: facts.OfferKept) -> None:

@@ -14,6 +14,7 @@ from heapq import heappop, heappush
 
 import msgspec
 
+from altiplano.engine.histogram import Histogram
 from altiplano.master.allocator.allocator import Allocator
 from altiplano.model.resources import EMPTY, Resources
 from altiplano.model.tasks import State as TaskState
@@ -308,6 +309,9 @@ class MasterState:
         self.operators: dict[str, None] = {}
         self.timers = Timers()
         self.counts: Counter[str] = Counter()
+        self.allocation_began_s = 0.0
+        self.allocation_s = Histogram()
+        """How long allocation runs take, from their beginning to their offers."""
         self.next_framework = 0
         self.next_agent = 0
         self.next_offer = 0

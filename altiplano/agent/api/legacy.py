@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 import psutil
 
-from altiplano.agent import view
+from altiplano.agent import metrics, view
 from altiplano.agent.api import usage
 from altiplano.agent.api.paths import SandboxFiles
 from altiplano.agent.runners import Runner
@@ -86,13 +86,9 @@ class Legacy:
         await _json(scope, send, numbers)
 
     async def prometheus(self, scope: http.Scope, send: http.Send) -> None:
-        """The same numbers as text for Prometheus."""
-        lines = []
-        for name, value in sorted(self.metrics().items()):
-            flat = "altiplano_agent_" + re.sub(r"\W", "_", name.split("/", 1)[-1])
-            lines += [f"# TYPE {flat} gauge", f"{flat} {value:g}"]
-        body = "\n".join(lines) + "\n"
-        await http.respond(send, 200, body.encode(), content_type="text/plain; version=0.0.4", scope=scope)
+        """All numbers as text for Prometheus."""
+        text, content_type = metrics.prometheus(self._agent, http.header(scope, b"accept") or "")
+        await http.respond(send, 200, text, content_type=content_type, scope=scope)
 
     def flags(self) -> dict[str, str]:
         """Settings that have a value, by the names of Mesos."""
@@ -100,8 +96,7 @@ class Legacy:
         return {name: text for name, text in named.items() if text or name == "resources"}
 
     def metrics(self) -> dict[str, float]:
-        uptime_s = self._agent.outside.clock.now().wall_s - self._agent.started_wall_s
-        return view.metrics(self._agent.core.state, self._agent.node, uptime_s=uptime_s) | _system_numbers()
+        return metrics.snapshot(self._agent)
 
     # -- containers
 

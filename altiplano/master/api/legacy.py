@@ -38,12 +38,15 @@ class LegacyApi:
             "/roles": lambda _: legacy.roles(state),
             "/weights": lambda _: legacy.weights(state),
             "/flags": lambda _: {"flags": settings.flags(shown)},
-            "/metrics/snapshot": lambda _: metrics.snapshot(shell),
             "/journal": self._journal,
         }
 
     def serves(self, path: str) -> bool:
-        return path in self._shown or path in self._open or path in ("/health", "/redirect", "/metrics")
+        return (
+            path in self._shown
+            or path in self._open
+            or path in ("/health", "/redirect", "/metrics", "/metrics/snapshot")
+        )
 
     async def __call__(self, path: str, scope: http.Scope, send: http.Send) -> None:
         if scope["method"] not in ("GET", "HEAD"):
@@ -55,8 +58,13 @@ class LegacyApi:
             location = f"//{info.hostname}:{info.port}".encode()
             await http.respond(send, 307, headers=((b"location", location),))
         elif path == "/metrics":
-            text = "text/plain; version=0.0.4; charset=utf-8"
-            await http.respond(send, 200, metrics.prometheus(self._shell), content_type=text, scope=scope)
+            text, content_type = await metrics.prometheus(self._shell, http.header(scope, b"accept") or "")
+            await http.respond(send, 200, text, content_type=content_type, scope=scope)
+        elif path == "/metrics/snapshot":
+            if not self._shell.ready:
+                raise http.Refusal(503, "Master has not finished recovery")
+            await self._shell.engine.settle()
+            await self._respond(scope, send, await metrics.snapshot(self._shell))
         elif path in self._open:
             await self._respond(scope, send, self._open[path]())
         else:

@@ -71,7 +71,6 @@ class OperatorApi:
             Type.GET_LOGGING_LEVEL: lambda: Response(
                 type=kind.GET_LOGGING_LEVEL, get_logging_level=master.ResponseGetLoggingLevel(level=verbosity.level)
             ),
-            Type.GET_METRICS: lambda: Response(type=kind.GET_METRICS, get_metrics=self._metrics()),
             Type.GET_OPERATIONS: lambda: Response(
                 type=kind.GET_OPERATIONS, get_operations=master.ResponseGetOperations()
             ),
@@ -89,6 +88,10 @@ class OperatorApi:
         codec = endpoint.answer_codec(scope)
         if kind is Type.SUBSCRIBE:
             await endpoint.stream(self._shell, receive, send, self._shell.follow(codec))
+        elif kind is Type.GET_METRICS:
+            await self._shell.engine.settle()
+            counted = codec.encode(Response(type=master.ResponseType.GET_METRICS, get_metrics=await self._metrics()))
+            await http.respond(send, 200, counted, content_type=codec.media_type, scope=scope)
         elif kind is Type.SET_LOGGING_LEVEL and call.set_logging_level is not None:
             wanted = call.set_logging_level
             problem = verbosity.set(wanted.level, wanted.duration.nanoseconds / 1e9)
@@ -133,8 +136,8 @@ class OperatorApi:
         shown = settings.flags(self._settings)
         return master.ResponseGetFlags(flags=tuple(mesos.Flag(name=name, value=value) for name, value in shown.items()))
 
-    def _metrics(self) -> master.ResponseGetMetrics:
-        snapshot = metrics.snapshot(self._shell)
+    async def _metrics(self) -> master.ResponseGetMetrics:
+        snapshot = await metrics.snapshot(self._shell)
         return master.ResponseGetMetrics(
             metrics=tuple(mesos.Metric(name=name, value=value) for name, value in snapshot.items())
         )

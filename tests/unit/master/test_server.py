@@ -97,8 +97,8 @@ class World:
             "POST", path, call, **{name.replace("-", "_"): v for name, v in AS_JSON.items()} | headers
         )
 
-    async def subscribe(self, **headers: str) -> Request:
-        call = scheduler.Call(type=scheduler.CallType.SUBSCRIBE, subscribe=scheduler.CallSubscribe(framework_info=INFO))
+    async def subscribe(self, info: mesos.FrameworkInfo = INFO, **headers: str) -> Request:
+        call = scheduler.Call(type=scheduler.CallType.SUBSCRIBE, subscribe=scheduler.CallSubscribe(framework_info=info))
         request = Request(self.app, "POST", SCHEDULER, AS_JSON | headers, json.encode(call))
         await request.until(b"HEARTBEAT" if not headers else b"\n")
         return request
@@ -219,12 +219,13 @@ async def test_older_endpoints_answer_with_and_without_prefix_and_suffix(world: 
 
 
 async def test_metrics_are_readable_by_prometheus(world: World):
-    request = await world.subscribe()
-    text = (await world.ask("GET", "/metrics")).body.decode()
-    lines = dict(line.rsplit(" ", 1) for line in text.splitlines())
-    assert lines["altiplano_master_frameworks_connected"] == "1"
-    assert lines['altiplano_master_role_dominant_share{role="*"}'] == "0"
-    assert lines['altiplano_master_calls_total{type="SUBSCRIBE"}'] == "1"
+    request = await world.subscribe(msgspec.structs.replace(INFO, role='odd"role'))
+    answer = await world.ask("GET", "/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    lines = dict(line.rsplit(" ", 1) for line in answer.body.decode().splitlines() if not line.startswith("#"))
+    assert lines['altiplano_master_frameworks{state="connected"}'] == "1.0"
+    assert lines['altiplano_master_role_dominant_share_ratio{role="odd\\"role"}'] == "0.0"
+    assert lines['altiplano_master_calls_total{type="SUBSCRIBE"}'] == "1.0"
     await request.close()
 
 
