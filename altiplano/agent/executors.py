@@ -221,7 +221,14 @@ def _await_subscription(draft: Draft, executor: Executor, started_wall_s: float,
 
 
 def subscribed(draft: Draft, executor: Executor, event: events.ExecutorSubscribed) -> None:
-    """It listens: tell it who it is, take what it has to say, and give it what waits."""
+    """It listens: tell it who it is, take what it has to say, and give it what waits.
+
+    Where it cannot run yet, the call is the last one of an earlier executor with the same id.
+    """
+    if executor.stage not in LAUNCHED:
+        draft.do(effects.CloseStream(stream=event.stream))
+        _note(draft, executor, f"a call of an earlier executor {executor.id} comes too late and is ignored")
+        return
     for kind in ("register", "reregister"):
         draft.timer(executor.timer(kind), None)
     if executor.stream is not None:
@@ -278,11 +285,18 @@ def updated(draft: Draft, executor: Executor, status: mesos.TaskStatus) -> None:
     uuid = status.uuid
     assert uuid is not None
     task = draft.state.tasks.get(key)
+    if task is not None and task.stage is TaskStage.ENDED and task.container_id != executor.container_id:
+        sentence = f"an earlier executor {executor.id} tells of task {task.id}, whose end is known; it is ignored"
+        _note(draft, executor, sentence)
+        return
     if task is not None and task.executor_key != executor.key:
         sentence = f"executor {executor.id} tells of task {task.id}, which is not its own; it is ignored"
         _note(draft, executor, sentence)
         return
-    if uuid not in executor.uuids and uuid not in draft.uuids:
+    if executor.silent:
+        # Nobody wants to hear of it, and its tasks are forgotten: a stream of theirs would never end.
+        pass
+    elif uuid not in executor.uuids and uuid not in draft.uuids:
         draft.uuids.add(uuid)
         ends = task is not None and task.stage is not TaskStage.ENDED and key not in draft.ended
         if ends and updates.state_of(status).ended:

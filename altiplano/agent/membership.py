@@ -78,6 +78,9 @@ def heard(draft: Draft, event: events.Heard) -> None:
             draft.say(messages.Pong(cause=message.cause))
             if not message.connected:
                 draft.do(effects.HangUp(connection=event.connection))
+        case _ if draft.state.member and draft.state.agent_id is None:
+            # It was under way when this agent said good-bye: whoever it is about has been told that it is lost.
+            draft.note(f"the master sent {type(message).__name__} to an agent that has left; it is ignored")
         case _ if draft.state.member:
             _order(draft, message)
         case _:

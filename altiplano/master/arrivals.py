@@ -71,11 +71,20 @@ class Unfit(Exception):
 def hello(out: Outcome, link: str, peer: str, message: link_messages.Hello) -> None:
     try:
         _Arrival(out, link, peer, message).admit()
+    except Gone as error:
+        # Its frameworks were told that its tasks are gone, so they must not go on there.
+        shutdown = link_messages.ShutdownAgent(sentence=str(error), cause=out.cause)
+        out.do(effects.ToAgent(link=link, message=shutdown))
+        out.note(f"agent {message.agent.hostname} is told to end with its tasks: {error}", link)
     except Unfit as error:
         refusal = link_messages.Refused(sentence=str(error), final=error.final, cause=out.cause)
         out.do(effects.ToAgent(link=link, message=refusal))
         agent_id = message.agent.id.value if message.agent.id is not None else link
         out.note(f"agent {message.agent.hostname} is refused: {error}", agent_id)
+
+
+class Gone(Exception):
+    """An agent that may never return; the text says why."""
 
 
 class _Arrival:
@@ -108,7 +117,7 @@ class _Arrival:
         if self.known is not None and self.known.link not in (None, self.link):
             assert self.known.link is not None
             self.out.do(effects.CloseLink(link=self.known.link, reason="the agent has dialled again"))
-        self._welcome()
+        self._welcome(shut)
         self._forget_missing(reported, ran)
         self._connect()
         for executor in ran:
@@ -137,9 +146,7 @@ class _Arrival:
         if self.id in self.state.parting and self.id not in self.state.gone:
             raise Unfit("frameworks are just being told what they lost on this agent: dial again in a moment")
         if self.id in self.state.gone:
-            raise Unfit(
-                f"agent {self.id} was marked gone by an operator; start it with a new work directory", final=True
-            )
+            raise Gone(f"agent {self.id} was marked gone by an operator; start it with a new work directory")
 
     def _total(self) -> Resources:
         try:
@@ -226,7 +233,7 @@ class _Arrival:
         out.holds(facts.FrameworkBrought(info=info, at_s=out.now.wall_s))
         out.note(f"framework '{info.name}' is known from the tasks that agent {self.info.hostname} runs", framework_id)
 
-    def _welcome(self) -> None:
+    def _welcome(self, shut: set[str]) -> None:
         config = self.state.config
         self._order(
             link_messages.Welcome(
@@ -235,10 +242,12 @@ class _Arrival:
                 agent_id=self.id,
                 silence_s=config.ping_interval_s * config.ping_misses_max,
                 master=infos.master_info(self.state),
+                # What nobody wants to hear of must end before the agent says again what was not acknowledged:
+                # a framework that was told that its tasks are lost would take them for alive.
                 completed_frameworks=tuple(
                     info.id.value
                     for info in self.message.frameworks
-                    if info.id is not None and self.state.is_over(info.id.value)
+                    if info.id is not None and (info.id.value in shut or self.state.is_over(info.id.value))
                 ),
                 altiplano_version=altiplano.__version__,
                 cause=self.out.cause,

@@ -254,6 +254,9 @@ def apply_updated(state: MasterState, fact: facts.TaskUpdated) -> None:
         if fact.reliable:
             task.update_state = infos.MODEL_STATES[fact.status.state]
             task.update_uuid = fact.status.uuid
+    elif fact.update_state is not None:
+        # Whoever asks is told no newer state than what its agent goes on to tell.
+        task.update_state, task.update_uuid = fact.update_state, fact.update_uuid
     if task.state is not before:
         if task.state.ended:
             state.counts[f"tasks_{task.state.value.removeprefix('TASK_').lower()}"] += 1

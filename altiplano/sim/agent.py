@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from altiplano.agent import effects, events, facts
 from altiplano.agent.core import Core
+from altiplano.agent.executor_state import Stage
 from altiplano.agent.settings import Node
 from altiplano.engine.core import Effect
 from altiplano.link import messages
@@ -19,6 +20,7 @@ from altiplano.sim.process import Process
 from altiplano.sim.weather import End
 from altiplano.testing.launcher import MemoryLauncher
 from altiplano.testing.log import MemoryDisk
+from altiplano.wire.messages import executor as api
 
 if TYPE_CHECKING:
     from altiplano.sim.cluster import Cluster
@@ -38,6 +40,9 @@ AgentEffect = (
     | effects.Fetch
     | effects.CancelPreparing
     | effects.Launch
+    | effects.Limit
+    | effects.Tell
+    | effects.CloseStream
     | effects.Terminate
     | effects.Destroy
     | effects.Forget
@@ -60,17 +65,25 @@ class AgentProcess(Process):
         self._links: dict[int, tuple[End, Session]] = {}
         self._heard_at_s = 0.0
         self._silences: dict[int, float] = {}
+        self._streams: dict[str, End] = {}
         self._events = 0
+        self._leaving = False
 
     async def recovered(self) -> None:
         inventory = await self._launcher.inventory()
         boot_id = self.machine.boot_id
         self.post(events.Recovered(cause=self._cause(), seed=self._seed(), inventory=inventory, boot_id=boot_id))
         self.spawn(self._hear_launcher())
+        self.cluster.agent_listens(self)
+
+    def order_stop(self, *, with_tasks: bool, for_good: bool) -> None:
+        """A person wants the process to end."""
+        self.post(events.StopOrdered(cause=self._cause(), seed=self._seed(), with_tasks=with_tasks, for_good=for_good))
 
     def crash(self, *, silently: bool = False) -> None:
         if self.alive:
-            self.machine.connections.remove(self._launcher)
+            if self._launcher in self.machine.connections:
+                self.machine.connections.remove(self._launcher)
             super().crash(silently=silently)
 
     def carry_out(self, effect: Effect) -> None:
@@ -84,7 +97,16 @@ class AgentProcess(Process):
             case effects.Silence():
                 self._silences[effect.connection] = effect.silence_s
             case effects.Exit():
-                self.crash()
+                self.spawn(self._exit(effect))
+            case effects.Tell():
+                if (stream := self._streams.get(effect.stream)) is not None:
+                    stream.send(effect.event)
+            case effects.CloseStream():
+                if (stream := self._streams.pop(effect.stream, None)) is not None:
+                    stream.ended = lambda _: None
+                    stream.close("the agent closed the stream")
+            case effects.Limit():
+                pass  # Nothing is limited here: scripts use what they say.
             case (
                 effects.MakeSandbox()
                 | effects.Fetch()
@@ -150,6 +172,18 @@ class AgentProcess(Process):
             case _:
                 assert_never(effect)
 
+    async def _exit(self, effect: effects.Exit) -> None:
+        """End as asked for.  Where the master wants this agent no more, its operator starts one from nothing."""
+        if self._leaving:
+            return
+        self._leaving = True
+        if effect.stop_launcher:
+            await self._launcher.stop(0.5)
+        self.cluster.history.line(f"{self.name} ends: {effect.sentence}")
+        self.crash()
+        if effect.failed:
+            self.cluster.wipe(self.name)
+
     async def _launch(self, effect: effects.Launch) -> None:
         outcome = await self._launcher.launch(effect.spec)
         self.post(events.LaunchAnswered(cause=effect.cause, seed=self._seed(), outcome=outcome))
@@ -174,6 +208,51 @@ class AgentProcess(Process):
                     sentences = event.sentences
                     self.post(events.LauncherDegraded(cause=self._cause(), seed=self._seed(), sentences=sentences))
 
+    # -- custom executors
+
+    def accept_executor(self, end: End) -> None:
+        """The program of an executor has connected: to subscribe, or to post calls."""
+        end.heard = lambda call: self._executor_calls(end, call)
+
+    def _executor_calls(self, end: End, call: api.Call) -> None:
+        """What `altiplano.agent.api.executor` does with a call that is well formed."""
+        if not self.alive:
+            return
+        ids = {"framework_id": call.framework_id.value, "executor_id": call.executor_id.value}
+        executor = self.core.state.executors.get((ids["framework_id"], ids["executor_id"]))
+        if executor is None:
+            self.cluster.history.line(f"{self.name} refuses a call of executor {ids['executor_id']}")
+            end.close("Executor cannot be found")
+        elif call.subscribe is not None:
+            self._subscribed(end, call.subscribe, ids)
+        elif executor.stage is not Stage.RUNNING:
+            self.cluster.history.line(f"{self.name} refuses a call of executor {ids['executor_id']}: not subscribed")
+        elif call.update is not None:
+            status = call.update.status
+            self.post(events.ExecutorUpdated(cause=self._cause(), seed=self._seed(), status=status, **ids))
+        elif call.message is not None:
+            self.post(events.ExecutorSaid(cause=self._cause(), seed=self._seed(), data=call.message.data, **ids))
+
+    def _subscribed(self, end: End, subscribe: api.CallSubscribe, ids: dict[str, str]) -> None:
+        stream = self._cause()
+        self._streams[stream] = end
+
+        def left(reason: str) -> None:
+            if self._streams.pop(stream, None) is not None:
+                self.post(events.ExecutorLeft(cause=stream, seed=self._seed(), stream=stream, **ids))
+
+        end.ended = left
+        self.post(
+            events.ExecutorSubscribed(
+                cause=stream,
+                seed=self._seed(),
+                stream=stream,
+                task_ids=tuple(task.task_id.value for task in subscribe.unacknowledged_tasks),
+                updates=tuple(update.status for update in subscribe.unacknowledged_updates),
+                **ids,
+            )
+        )
+
     # -- link
 
     async def _dial(self, connection: int) -> None:
@@ -193,6 +272,9 @@ class AgentProcess(Process):
     def _say(self, connection: int, message: messages.FromAgent) -> None:
         link = self._links.get(connection)
         if link is not None:
+            if isinstance(message, messages.StatusUpdate) and message.status.uuid is not None:
+                task_id, uuid = message.status.task_id.value, message.status.uuid
+                self.cluster.history.updating(self.name, message.framework_id, task_id, uuid)
             link[1].send(message)
             self._pump(connection)
 
@@ -214,6 +296,8 @@ class AgentProcess(Process):
         for message in arrivals:
             if isinstance(message, messages.Acknowledge):
                 self.cluster.history.acknowledged(message.framework_id, message.task_id, message.uuid)
+            elif isinstance(message, messages.ShutdownFramework):
+                self.cluster.history.shut(self.name, message.framework_id)
             assert not isinstance(message, StreamBytes), "nobody opens streams in a simulation"
             cause = getattr(message, "cause", "") or self._cause()
             heard = events.Heard(cause=cause, seed=self._seed(), connection=connection, message=message)  # type: ignore[arg-type]  # the peer is a master

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 
 from altiplano.sim.cluster import Cluster
+from altiplano.sim.machine import Machine
 from altiplano.sim.master import MASTER
 
 WINDOW_S = 150.0
@@ -21,6 +23,8 @@ HOLD_S_MAX = 140.0
 
 SLOW_DISK_FACTOR = 300.0
 EFFECTS_UNTIL_CRASH_MAX = 12
+AWAY_S_MAX = 80.0
+"""A scheduler that is kept away is back within this time."""
 
 
 class Faults:
@@ -41,6 +45,14 @@ class Faults:
             self._break_disk: 1,
             self._lose_launcher: 2,
             self._lose_supervisor: 1,
+            self._keep_away: 2,
+            self._start_another: 2,
+            self._stop_agent: 2,
+            self._say_good_bye: 1,
+            self._crash_executor: 3,
+            self._cut_executor: 3,
+            self._crash_all: 1,
+            self._reboot: 1,
         }
         self._kinds, self._weights = list(kinds), list(kinds.values())
 
@@ -53,9 +65,66 @@ class Faults:
             (kind,) = self._dice.choices(self._kinds, self._weights)
             self._cluster.history.line(f"FAULT {kind.__name__.lstrip('_')}")
             kind()
+        self._cluster.keep_away(self._cluster.workload.frameworks[-1], math.inf)
         await asyncio.sleep(HOLD_S_MAX)
         for process in self._cluster.processes.values():
             process.crash_after_effects = None
+
+    def _framework(self) -> str:
+        return self._dice.choice(self._cluster.workload.frameworks)
+
+    def _machine(self) -> Machine:
+        return self._dice.choice(list(self._cluster.machines.values()))
+
+    def _keep_away(self) -> None:
+        """A scheduler is away, some longer than they may."""
+        self._cluster.keep_away(self._framework(), self._dice.uniform(5, AWAY_S_MAX))
+
+    def _start_another(self) -> None:
+        """Another instance of a framework takes over while the first one still runs."""
+        name = self._framework()
+        if self._cluster.processes[name].alive:
+            self._cluster.start_another(name)
+
+    def _stop_agent(self) -> None:
+        """A person stops an agent, perhaps with its tasks."""
+        machine, with_tasks = self._machine(), self._dice.random() < 0.3
+        process = self._cluster.processes[machine.name]
+        if process.alive:
+            if with_tasks:
+                self._cluster.asked.stopped.add(machine.name)
+            process.order_stop(with_tasks=with_tasks, for_good=False)
+
+    def _say_good_bye(self) -> None:
+        machine = self._machine()
+        process = self._cluster.processes[machine.name]
+        if process.alive:
+            self._cluster.asked.parted.add(machine.name)
+            process.order_stop(with_tasks=False, for_good=True)
+
+    def _crash_executor(self) -> None:
+        machine = self._machine()
+        running = [run.container_id for run in machine.running.values() if not run.task_id]
+        if running:
+            machine.exit(self._dice.choice(running), self._dice.choice((0, 9, 256)))
+
+    def _cut_executor(self) -> None:
+        machine = self._machine()
+        for run in machine.running.values():
+            if not run.task_id:
+                self._cluster.cut(f"{machine.name}/{run.container_id}", machine.name)
+
+    def _crash_all(self) -> None:
+        """The power fails in the machine room, but not for the tasks."""
+        names = list(self._cluster.names)
+        self._dice.shuffle(names)
+        for name in names:
+            self._cluster.processes[name].crash()
+
+    def _reboot(self) -> None:
+        machine = self._machine()
+        self._cluster.processes[machine.name].crash()
+        machine.reboot()
 
     def _name(self) -> str:
         return self._dice.choice(self._cluster.names)
@@ -97,7 +166,7 @@ class Faults:
         return min(HOLD_S_MAX, self._dice.choice((1, 1, 1, 15)) * self._dice.expovariate(1 / HOLD_S_TYPICAL))
 
     def _spoil(self) -> None:
-        """Lose or double a frame of a link: its sequence numbers must notice."""
+        """Lose, double or swap frames of a link: its sequence numbers must notice."""
         machine = self._dice.choice(list(self._cluster.machines))
         self._cluster.spoil(machine, MASTER, self._dice)
 

@@ -12,9 +12,10 @@ from altiplano.engine.core import Effect
 if TYPE_CHECKING:
     from altiplano.sim.cluster import Cluster
     from altiplano.sim.machine import Run
+    from altiplano.wire.messages import master as operator
     from altiplano.wire.messages import mesos
 
-STORY_LINES_MAX = 400
+STORY_LINES_MAX = 20_000
 """Last lines of the trace that a failure shows."""
 
 
@@ -48,8 +49,39 @@ class Checker:
     def acknowledged(self, framework_id: str, task_id: str, uuid: bytes) -> None:
         """An agent was told that an update has been taken."""
 
+    def shut(self, machine: str, framework_id: str) -> None:
+        """An agent was told that a framework is gone."""
+
+    def updating(self, machine: str, framework_id: str, task_id: str, uuid: bytes) -> None:
+        """An agent tells its master an update."""
+
+    def message(self, receiver: str, data: bytes) -> None:
+        """A message has arrived, at an executor or at a framework."""
+
+    def subscribed(self, framework: str, framework_id: str) -> None:
+        """A framework has a session."""
+
+    def unsubscribed(self, framework: str) -> None:
+        """A framework has lost its session, or its process."""
+
+    def removed(self, framework: str, framework_id: str) -> None:
+        """A framework was told that it has been removed."""
+
+    def shown(self, state: operator.ResponseGetState) -> None:
+        """An operator was shown everything."""
+
+    def followed(self, event: operator.Event) -> None:
+        """An operator who follows was told something."""
+
+    def waits(self) -> list[str]:
+        """What must come true, once faults have stopped, before the pool counts as quiet."""
+        return []
+
+    def at_quiet(self) -> None:
+        """All work is done but what stays, every framework has asked about its tasks: is every account true?"""
+
     def at_the_end(self) -> None:
-        """Faults have stopped long ago: what must have come true by now?"""
+        """What stayed was let go: what must have come true by now?"""
 
     def broken(self, sentence: str) -> None:
         raise Violation(f"{self.promise}: {sentence}")
@@ -88,18 +120,19 @@ class History:
             self.failed.set()
 
     def ran(self, run: Run) -> None:
-        self.line(f"{run.machine}: task {run.task_id} runs in {run.container_id}")
+        self.line(f"{run.machine}: {_named(run)} runs in {run.container_id}")
         self._each("ran", run)
 
     def ended(self, run: Run) -> None:
-        self.line(f"{run.machine}: task {run.task_id} has ended with {run.wait_status}")
+        self.line(f"{run.machine}: {_named(run)} has ended with {run.wait_status}")
         self._each("ended", run)
 
     def said(self, process: str, effect: Effect, after: int, kept: int) -> None:
         self._each("said", process, effect, after, kept)
 
     def told(self, framework: str, status: mesos.TaskStatus) -> None:
-        self.line(f"{framework}: is told {status.task_id.value} {status.state.value}")
+        reason = status.reason.value.removeprefix("REASON_") if status.reason is not None else ""
+        self.line(f"{framework}: is told {status.task_id.value} {status.state.value} {reason}")
         self._each("told", framework, status)
 
     def stored(self, framework: str, status: mesos.TaskStatus) -> None:
@@ -108,6 +141,41 @@ class History:
 
     def acknowledged(self, framework_id: str, task_id: str, uuid: bytes) -> None:
         self._each("acknowledged", framework_id, task_id, uuid)
+
+    def shut(self, machine: str, framework_id: str) -> None:
+        self._each("shut", machine, framework_id)
+
+    def updating(self, machine: str, framework_id: str, task_id: str, uuid: bytes) -> None:
+        self._each("updating", machine, framework_id, task_id, uuid)
+
+    def message(self, receiver: str, data: bytes) -> None:
+        self.line(f"{receiver}: hears {data.decode()}")
+        self._each("message", receiver, data)
+
+    def subscribed(self, framework: str, framework_id: str) -> None:
+        self.line(f"{framework}: is subscribed as {framework_id}")
+        self._each("subscribed", framework, framework_id)
+
+    def unsubscribed(self, framework: str) -> None:
+        self._each("unsubscribed", framework)
+
+    def removed(self, framework: str, framework_id: str) -> None:
+        self.line(f"{framework}: was removed as {framework_id}")
+        self._each("removed", framework, framework_id)
+
+    def shown(self, state: operator.ResponseGetState) -> None:
+        self._each("shown", state)
+
+    def followed(self, event: operator.Event) -> None:
+        self._each("followed", event)
+
+    def waits(self) -> list[str]:
+        """What all checkers wait for."""
+        return [sentence for checker in self.checkers for sentence in checker.waits()]
+
+    def at_quiet(self) -> None:
+        self.line("all is quiet")
+        self._each("at_quiet")
 
     def at_the_end(self) -> None:
         self._each("at_the_end")
@@ -118,3 +186,7 @@ class History:
                 getattr(checker, name)(*arguments)
             except Violation as violation:
                 self.fail(violation)
+
+
+def _named(run: Run) -> str:
+    return f"task {run.task_id}" if run.task_id else f"executor {run.executor_id}"

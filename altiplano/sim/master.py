@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from altiplano.engine.core import Effect, Wake
 from altiplano.engine.records import FactCodec
 from altiplano.link.session import LinkError, Session, Side
-from altiplano.master import core, effects, events, facts
+from altiplano.master import answers, core, effects, events, facts, pieces, snapshot
 from altiplano.master.state import Config
 from altiplano.sim.process import Process
 from altiplano.sim.weather import End
 from altiplano.testing.log import MemoryDisk, MemoryRegistry
 from altiplano.wire import json
+from altiplano.wire.messages import master as operator
 from altiplano.wire.messages import scheduler
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A POST to /api/v1/scheduler."""
+    """A POST to /api/v1/scheduler, or of an operator to /api/v1."""
 
     body: bytes
     stream_id: str = ""
@@ -52,6 +53,7 @@ class MasterProcess(Process):
         )
         self._links: dict[str, tuple[End, Session]] = {}
         self._streams: dict[str, End] = {}
+        self._followers: dict[str, End] = {}
         self._callers: dict[str, Callable[[int, str], None]] = {}
         self._count = 0
 
@@ -66,7 +68,7 @@ class MasterProcess(Process):
                 if (stream := self._streams.get(effect.stream)) is not None:
                     stream.send(Answer(200, json.encode(effect.event), effect.stream))
             case effects.CloseStream():
-                if (stream := self._streams.pop(effect.stream, None)) is not None:
+                if (stream := self._streams.pop(effect.stream, self._followers.pop(effect.stream, None))) is not None:
                     stream.ended = lambda _: None
                     stream.close("the master closed the stream")
             case effects.ToAgent():
@@ -78,8 +80,14 @@ class MasterProcess(Process):
             case effects.Reply():
                 if (caller := self._callers.pop(effect.to, None)) is not None:
                     caller(effect.status, effect.body)
+            case effects.Show():
+                if (stream := self._followers.get(effect.stream)) is not None:
+                    first = b"".join(pieces.to_json(answers.subscribed(effect.shot, effect.heartbeat_s)))
+                    stream.send(Answer(200, first, effect.stream))
             case effects.Publish():
-                pass  # Nobody follows the operator stream here.
+                followers = self._followers if effect.stream is None else {effect.stream}
+                for name in [name for name in followers if name in self._followers]:
+                    self._followers[name].send(Answer(200, json.encode(effect.event), name))
             case _:
                 raise AssertionError(f"a master has no effect {type(effect).__name__}")
 
@@ -145,6 +153,34 @@ class MasterProcess(Process):
         self._callers[caller] = lambda status, body: end.send(Answer(status, body.encode()))
         call = json.decode(scheduler.Call, request.body)
         self.post(events.FrameworkCalls(cause=caller, to=caller, stream=request.stream_id, call=call))
+
+    # -- operators
+
+    def accept_operator(self, end: End, request: Request) -> None:
+        """An operator has posted a call: to follow what happens, to look at it, or to change it."""
+        call = json.decode(operator.Call, request.body)
+        caller = self._name("operator")
+        if call.type is operator.CallType.SUBSCRIBE:
+            self._followers[caller] = end
+            end.ended = lambda reason: self._follower_left(caller, reason)
+            self.post(events.OperatorSubscribes(cause=caller, stream=caller))
+        elif call.type is operator.CallType.GET_STATE:
+            self.spawn(self._show_state(end))
+        else:
+            self._callers[caller] = lambda status, body: end.send(Answer(status, body.encode()))
+            self.post(events.OperatorCalls(cause=caller, to=caller, call=call))
+
+    async def _show_state(self, end: End) -> None:
+        await self.engine.settle()
+        shown = answers.response(operator.ResponseType.GET_STATE, "get_state", answers.get_state(self._snapshot()))
+        end.send(Answer(200, b"".join(pieces.to_json(shown))))
+
+    def _snapshot(self) -> snapshot.Snapshot:
+        return snapshot.take(self.core.state)
+
+    def _follower_left(self, name: str, reason: str) -> None:
+        if self._followers.pop(name, None) is not None:
+            self.post(events.StreamClosed(cause=self._name("ended"), stream=name, reason=reason))
 
     def _name(self, what: str) -> str:
         self._count += 1

@@ -31,6 +31,11 @@ HOST: contextvars.ContextVar[str] = contextvars.ContextVar("HOST", default="clie
 """On which host the running code is: whom its connections come from.  Tasks and callbacks inherit it."""
 
 
+def one_machine(one: str, other: str) -> bool:
+    """Whether two hosts are processes of one machine: `machine` and `machine/process`."""
+    return one.partition("/")[0] == other.partition("/")[0]
+
+
 def no_delay() -> float:
     return 0.0
 
@@ -316,7 +321,8 @@ class Net:
         for address in [address for address in self._listeners if address[0] == host]:
             self.unlisten(address)
         for transport in [transport for transport in self._transports if transport.host == host]:
-            if silently:
+            # Processes of one machine are told by its system, whatever became of the network.
+            if silently and not all(one_machine(host, other) for other in transport.hosts):
                 transport.vanish()
             else:
                 transport.cut(None)

@@ -78,6 +78,9 @@ class Process:
         # In the order of their start: a set would be walked by addresses, and no two runs would be the same.
         self._tasks: dict[asyncio.Task[None], None] = {}
 
+    def order_stop(self, *, with_tasks: bool, for_good: bool) -> None:
+        raise AssertionError(f"nobody tells {self.name} to stop: it is killed")
+
     def begin(self) -> None:
         """Start the process."""
         self.spawn(self._live())

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from altiplano.sim import loop as virtual
 from altiplano.sim.checkers.liveness import EndsWell
 from altiplano.sim.cluster import Cluster
-from altiplano.sim.faults import Faults
+from altiplano.sim.faults import WINDOW_S, Faults
 from altiplano.sim.history import Violation
+from altiplano.sim.operator import Operator
 from altiplano.sim.process import Parts
 from altiplano.sim.workloads.batch import Batch
 
@@ -20,6 +21,9 @@ PATIENCE_S = 1500.0
 
 LOOK_S = 5.0
 """Between two looks whether it has."""
+
+AUDIT_S = 40.0
+"""For so long frameworks wait for the answers when all is quiet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,14 +96,34 @@ async def simulate(
 
 
 async def _drive(cluster: Cluster, *, faults: bool) -> None:
-    loop = asyncio.get_running_loop()
-    if faults:
-        await Faults(cluster).run()
-    deadline_s = loop.time() + PATIENCE_S
-    ends = next(checker for checker in cluster.checkers if isinstance(checker, EndsWell))
-    while ends.left() and loop.time() < deadline_s:  # noqa: ASYNC110  (many conditions at once; time is free here)
+    """Break things for a while; then let all become quiet, look at every account, and let go what stays."""
+    operator = Operator(cluster, window_s=WINDOW_S)
+    following = asyncio.ensure_future(operator.follow())
+    try:
+        if faults:
+            await asyncio.gather(Faults(cluster).run(), operator.run())
+        await _wait(cluster, cluster.history.waits)
+        cluster.workload.audit_s = cluster.now_s
+        await asyncio.sleep(AUDIT_S)
+        cluster.history.at_quiet()
+        cluster.workload.audit_s = None
+        cluster.workload.release()
+        ends = next((one for one in cluster.checkers if isinstance(one, EndsWell)), None)
+        if ends is not None:
+            await _wait(cluster, ends.left)
+        cluster.history.at_the_end()
+    finally:
+        following.cancel()
+
+
+async def _wait(cluster: Cluster, left: Callable[[], list[str]]) -> None:
+    deadline_s = cluster.now_s + PATIENCE_S
+    while (waiting := left()) and cluster.now_s < deadline_s:  # noqa: ASYNC110  (many conditions at once; time is free here)
         await asyncio.sleep(LOOK_S)
-    cluster.history.at_the_end()
+    if waiting:
+        for checker in cluster.checkers:
+            if sentences := checker.waits():
+                cluster.history.fail(Violation(f"{checker.promise}: {'; '.join(sentences[:10])}"))
 
 
 def _details(violation: Violation | None) -> str:

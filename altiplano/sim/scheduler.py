@@ -12,11 +12,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from altiplano.sdk import calls, core, events
+from altiplano.sim.fence import Fenced, FencedStore
 from altiplano.sim.history import Violation
 from altiplano.sim.loop import VirtualClock
 from altiplano.sim.master import Answer, Request
 from altiplano.sim.weather import End
-from altiplano.testing.store import MemoryStore, MemoryTable
+from altiplano.testing.store import MemoryTable
 from altiplano.wire import json
 from altiplano.wire.messages import mesos, scheduler
 
@@ -39,6 +40,10 @@ class Framework(Protocol):
         """Called once a second."""
         ...
 
+    async def finished(self, sentence: str) -> None:
+        """Its session is over for ever; the next life begins after this."""
+        ...
+
 
 class SchedulerProcess:
     """One life of a scheduler."""
@@ -50,12 +55,16 @@ class SchedulerProcess:
         self.crash_after_effects: int | None = None
         """Nobody asks this of a scheduler: what it says rests on its store, not on an outbox."""
         self.core: core.Scheduler | None = None
-        self.framework = cluster.workload.framework(cluster, name, MemoryStore(table))
+        life = self._life = cluster.lives(name)
+        store = FencedStore(table, lambda: cluster.lives(name) == life)
+        self.framework = cluster.workload.framework(cluster, name, store)
+        self._frozen = False
+        """Another instance has its store: it is still there, and does nothing."""
         self._dice = random.Random(f"{cluster.seed} {name} {cluster.lives(name)}")
         self._clock = VirtualClock(asyncio.get_running_loop())
         self._acts: deque[core.Act] = deque()
         self._acting = False
-        self._events: deque[events.SchedulerEvent | None] = deque()
+        self._events: deque[events.SchedulerEvent | core.Finish | None] = deque()
         self._ring = asyncio.Event()
         self._stream: End | None = None
         self._calls: deque[core.Send] = deque()
@@ -63,6 +72,9 @@ class SchedulerProcess:
         self._timer: asyncio.TimerHandle | None = None
         # In the order of their start: a set would be walked by addresses, and no two runs would be the same.
         self._tasks: dict[asyncio.Task[None], None] = {}
+
+    def order_stop(self, *, with_tasks: bool, for_good: bool) -> None:
+        raise AssertionError(f"nobody tells {self.name} to stop: it is killed")
 
     def begin(self) -> None:
         self.spawn(self._live())
@@ -73,6 +85,8 @@ class SchedulerProcess:
             return
         self.alive = False
         self.cluster.history.line(f"{self.name} dies")
+        if self.cluster.processes.get(self.name) is self:
+            self.cluster.history.unsubscribed(self.name)
         self.cluster.weather.kill(self.name, silently=silently)
         if self._timer is not None:
             self._timer.cancel()
@@ -93,6 +107,9 @@ class SchedulerProcess:
             await work
         except asyncio.CancelledError:
             return
+        except Fenced:
+            self._frozen = True
+            self.cluster.history.line(f"{self.name}: its store belongs to another instance")
         except Exception as error:  # whatever breaks a process is what we look for
             if self.alive:
                 violation = Violation(f"processes do not break: {self.name}: {error!r}")
@@ -109,6 +126,9 @@ class SchedulerProcess:
             self._ring.clear()
             while self._events:
                 event = self._events.popleft()
+                if isinstance(event, core.Finish):
+                    await self._finish(event.sentence or "")
+                    return
                 wanted = await (self.framework.tick() if event is None else self.framework.take(event))
                 for call in wanted:
                     self._do(self.core.perform(call, self._clock.now()))
@@ -147,18 +167,41 @@ class SchedulerProcess:
             case core.Close():
                 self._close()
             case core.Tell():
-                if isinstance(act.event, events.Updated):
-                    self.cluster.history.told(self.name, act.event.status)
-                else:
-                    self.cluster.history.line(f"{self.name}: {type(act.event).__name__}")
+                if self._frozen or self.cluster.lives(self.name) != self._life:
+                    return
+                self._note(act.event)
                 self._events.append(act.event)
                 self._ring.set()
             case core.Finish():
                 # A SUBSCRIBE that was held up may arrive after its successor and look like another instance.
                 self.cluster.history.line(f"{self.name}: the session ended: {act.sentence}")
-                self.crash()
+                # After all that was told before: what the framework does with that is still under way.
+                self._events.append(act)
+                self._ring.set()
             case _:
                 assert_never(act)
+
+    def _note(self, event: events.SchedulerEvent) -> None:
+        history = self.cluster.history
+        match event:
+            case events.Updated():
+                history.told(self.name, event.status)
+            case events.Received():
+                history.message(self.name, event.data)
+            case events.Subscribed():
+                history.subscribed(self.name, event.framework_id)
+            case events.Disconnected():
+                history.unsubscribed(self.name)
+            case _:
+                history.line(f"{self.name}: {type(event).__name__}")
+
+    async def _finish(self, sentence: str) -> None:
+        if not self._frozen and self.cluster.lives(self.name) == self._life:
+            assert self.core is not None
+            if "removed" in sentence and self.core.info.id is not None:
+                self.cluster.history.removed(self.name, self.core.info.id.value)
+            await self.framework.finished(sentence)
+        self.crash()
 
     async def _open(self, act: core.Open) -> None:
         end = await self.cluster.connect_master(self.name)

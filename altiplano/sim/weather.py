@@ -13,12 +13,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from altiplano.sim.net import one_machine
+
 DELAY_S_MIN = 0.0002
 DELAY_S_TYPICAL = 0.005
 SLOW_SHARE = 0.01
 """Of all items, so many take up to `SLOW_S_MAX`."""
 
 SLOW_S_MAX = 3.0
+GIVEN_UP_S = 900.0
+"""A connection whose other end is silent, as TCP with what was sent and never acknowledged."""
+
 NOTICE_S_MAX = 2.0
 """A cut is noticed by each end within this time."""
 
@@ -37,11 +42,20 @@ class End:
         self._last_arrival_s = 0.0
         self._due = 0
         self._copies = 1
+        self._swapping = False
+        self._late: list[Any] = []
 
     def send(self, item: Any) -> None:
+        if self._swapping and self.alive:
+            # It waits for the next item and follows it.
+            self._swapping = False
+            self._late.append(item)
+            return
         copies, self._copies = self._copies, 1
         for _ in range(copies if self.alive else 0):
             self._put(item)
+        while self._late:
+            self._put(self._late.pop())
 
     def close(self, reason: str) -> None:
         """Hang up: the other end hears of it after all that was sent; this one at once."""
@@ -56,6 +70,10 @@ class End:
             self._weather.forget(self)
             if not silently:
                 self._put(None)
+            else:
+                # Whoever has something to say, such as a heartbeat, is told by the system in the end.
+                loop = asyncio.get_running_loop()
+                loop.call_later(GIVEN_UP_S, self.peer.finish, "the other side does not answer")
 
     def finish(self, reason: str) -> None:
         if self.alive:
@@ -66,6 +84,15 @@ class End:
     def spoil(self, *, repeat: bool) -> None:
         """Lose or double the next item that is sent: what no TCP does, and a broken middle box may."""
         self._copies = 2 if repeat else 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something it has sent is still under way."""
+        return bool(self._way)
+
+    def swap(self) -> None:
+        """Let the next item that is sent arrive after the one behind it."""
+        self._swapping = True
 
     def lose_all(self) -> None:
         self._way.clear()
@@ -87,12 +114,14 @@ class End:
     def _put(self, item: Any) -> None:
         loop = asyncio.get_running_loop()
         self._way.append(item)
+        self._weather.travels(self)
         self._last_arrival_s = max(self._last_arrival_s, loop.time() + self._weather.delay_s())
         loop.call_at(self._last_arrival_s, self._arrive)
 
     def _arrive(self) -> None:
         self._due += 1
         self.pass_on()
+        self._weather.arrived(self)
 
 
 class Weather:
@@ -102,6 +131,7 @@ class Weather:
         self._dice = dice
         self._held: dict[tuple[str, str], int] = {}
         self._ends: dict[End, None] = {}
+        self._ways: dict[End, None] = {}
 
     def delay_s(self) -> float:
         if self._dice.random() < SLOW_SHARE:
@@ -117,6 +147,14 @@ class Weather:
         self._ends[other] = None
         return one, other
 
+    def travels(self, end: End) -> None:
+        """Something that an end has sent is under way, whether the end still lives or not."""
+        self._ways[end] = None
+
+    def arrived(self, end: End) -> None:
+        if not end.is_busy:
+            self._ways.pop(end, None)
+
     def forget(self, end: End) -> None:
         self._ends.pop(end, None)
 
@@ -129,8 +167,9 @@ class Weather:
 
     def release(self, source: str, target: str) -> None:
         self._held[source, target] -= 1
-        for end in [end for end in self._ends if (end.host, end.peer.host) == (source, target)]:
+        for end in [end for end in self._ways if (end.host, end.peer.host) == (source, target)]:
             end.pass_on()
+            self.arrived(end)
 
     def between(self, one: str, other: str) -> list[End]:
         """All living ends of connections between two hosts."""
@@ -146,4 +185,4 @@ class Weather:
     def kill(self, host: str, *, silently: bool) -> None:
         """The process on a host is gone, and its ends of all connections with it."""
         for end in [end for end in self._ends if end.host == host]:
-            end.die(silently=silently)
+            end.die(silently=silently and not one_machine(host, end.peer.host))

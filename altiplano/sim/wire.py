@@ -33,6 +33,7 @@ from altiplano.master import shell as master_shell
 from altiplano.master.server import Router
 from altiplano.master.settings import Settings as MasterSettings
 from altiplano.master.state import Config
+from altiplano.ports import launcher
 from altiplano.ports.log import LogFailed
 from altiplano.sdk import calls, events
 from altiplano.sdk.credentials import Place
@@ -43,8 +44,12 @@ from altiplano.sdk.session import SessionEnded
 from altiplano.sdk.tasks import Status
 from altiplano.sim import cluster, net, run, scheduler
 from altiplano.sim import loop as virtual
+from altiplano.sim.executor import Program
+from altiplano.sim.fence import Fenced, FencedStore
 from altiplano.sim.history import Violation
+from altiplano.sim.http import HttpCarrier, HttpOperator
 from altiplano.sim.loop import VirtualClock
+from altiplano.sim.machine import Guest, Machine
 from altiplano.sim.master import MASTER
 from altiplano.sim.run import Report
 from altiplano.sim.workloads.batch import Batch
@@ -52,7 +57,7 @@ from altiplano.testing.files import MemoryFiles
 from altiplano.testing.ids import SeededIds
 from altiplano.testing.launcher import MemoryLauncher
 from altiplano.testing.log import MemoryLog, MemoryRegistry
-from altiplano.testing.store import MemoryStore
+from altiplano.wire.messages import master as operator
 from altiplano.wire.messages import mesos
 
 MASTER_PORT = 5050
@@ -91,6 +96,7 @@ class WireLife:
         self.ids = SeededIds(f"{pool.seed} {name} {self.number}")
         self.log: MemoryLog | None = None
         self.launcher: MemoryLauncher | None = None
+        self.stop: Callable[[bool, bool], None] | None = None
         self._main = main
         # In the order of their start: a set would be walked by addresses, and no two runs would be the same.
         self._tasks: dict[OwnedTask, None] = {}
@@ -100,6 +106,10 @@ class WireLife:
         context.run(net.HOST.set, self.name)
         context.run(LIFE.set, self)
         context.run(asyncio.ensure_future, self._live())
+
+    def order_stop(self, *, with_tasks: bool, for_good: bool) -> None:
+        assert self.stop is not None, f"nobody tells {self.name} to stop: it is killed"
+        self.stop(with_tasks, for_good)
 
     def own(self, task: OwnedTask) -> None:
         task.life = self
@@ -127,6 +137,8 @@ class WireLife:
         survive = self.dice.choice((0, 0, flying, self.dice.randint(0, flying)))
         torn = self.dice.random() < 0.3
         self.pool.history.line(f"{self.name} dies; {survive} of {flying} unflushed groups survive, torn {torn}")
+        if self.name in self.pool.tables:
+            self.pool.history.unsubscribed(self.name)
         self._end(survive=survive, torn=torn, silently=silently)
 
     def _end(self, *, survive: int = 0, torn: bool = False, silently: bool = False) -> None:
@@ -146,7 +158,7 @@ class WireLife:
     async def _live(self) -> None:
         try:
             await self._main(self)
-        except (LogFailed, SessionEnded) as end:
+        except (LogFailed, SessionEnded, Fenced) as end:
             if self.alive:
                 self.pool.history.line(f"{self.name} stops: {end}")
         except asyncio.CancelledError:
@@ -169,6 +181,7 @@ class WireCluster(cluster.Cluster):
     def __init__(self, seed: int, *, check: bool = True) -> None:
         super().__init__(seed, Batch(seed, jobs=JOBS), agents=AGENTS, check=check)
         self.net = net.Net(self.weather.delay_s)
+        self.operators = HttpOperator(f"http://{MASTER}:{MASTER_PORT}/api/v1")
         loop = asyncio.get_running_loop()
         assert isinstance(loop, virtual.VirtualLoop)
         loop.net = self.net
@@ -187,6 +200,28 @@ class WireCluster(cluster.Cluster):
         # What breaks in a process that is dead breaks nothing.
         if not isinstance(context.get("exception"), Killed) and (owner is None or owner.alive):
             super().broke(context)
+
+    def start_another(self, name: str) -> None:
+        """Here two instances have one host, so the first one ends when the second begins."""
+        former = self.processes.get(name)
+        if former is not None:
+            former.crash()
+        super().start_another(name)
+
+    def hatch(self, machine: Machine, spec: launcher.LaunchSpec) -> Guest:
+        """The program of a custom executor; its tasks and connections are its own, not those of the agent."""
+        host = f"{machine.name}/{spec.container_id}"
+        context = contextvars.Context()
+        context.run(net.HOST.set, host)
+        carrier = HttpCarrier(f"http://{machine.name}:{cluster.AGENT_PORT}/api/v1/executor")
+        program = context.run(self.make_program, machine, spec, carrier)
+        return WireGuest(self, host, program, context)
+
+    async def operate(self, call: operator.Call) -> tuple[int, bytes] | None:
+        return await self.operators.operate(call)
+
+    async def follow(self, heard: Callable[[bytes], None]) -> None:
+        await self.operators.follow(heard)
 
     # -- faults
 
@@ -248,12 +283,17 @@ class WireCluster(cluster.Cluster):
             settings = AgentSettings(master=f"{MASTER}:{MASTER_PORT}", work_dir=node.work_dir, ip=node.ip)
             app = Application(agent, settings, Access(None, reading=False, writing=False), ())
             life.core = agent.core
+            life.stop = lambda with_tasks, for_good: agent.stop(with_tasks=with_tasks, for_good=for_good)
             await HttpServer(app, host=life.name, port=node.port).start()
             ended = await agent.run()
         self.history.line(f"{life.name} ends: {ended.sentence}")
+        if ended.failed and life.alive:
+            life.crash()
+            self.wipe(life.name)
 
     async def _framework(self, life: WireLife) -> None:
-        inner = self.workload.framework(self, life.name, MemoryStore(self.tables[life.name]))
+        store = FencedStore(self.tables[life.name], lambda: self.lives(life.name) == life.number)
+        inner = self.workload.framework(self, life.name, store)
         info, left = await inner.recover()
         framework = _Adapted(life, inner, info, left)
         runner = Runner(
@@ -263,6 +303,7 @@ class WireCluster(cluster.Cluster):
             fraction=life.dice.random,
         )
         life.core = runner.session.core
+        sentence = ""
         async with asyncio.TaskGroup() as group:
             ticking = group.create_task(framework.tick())
             try:
@@ -270,8 +311,30 @@ class WireCluster(cluster.Cluster):
             except SessionEnded as end:
                 # A SUBSCRIBE that was held up may arrive after its successor and look like another instance.
                 self.history.line(f"{life.name}: the session ended: {end}")
+                sentence = str(end)
             finally:
                 ticking.cancel()
+        framework_id = runner.session.core.info.id
+        if "removed" in sentence and framework_id is not None:
+            self.history.removed(life.name, framework_id.value)
+        await inner.finished(sentence)
+
+
+class WireGuest:
+    """The process of a custom executor."""
+
+    def __init__(self, pool: WireCluster, host: str, program: Program, context: contextvars.Context) -> None:
+        self._pool = pool
+        self._host = host
+        self._program = program
+        self._context = context
+
+    def begin(self) -> None:
+        self._context.run(self._program.begin)
+
+    def die(self) -> None:
+        self._context.run(self._program.die)
+        self._pool.net.kill(self._host)
 
 
 class _Overheard(Session):
@@ -287,7 +350,15 @@ class _Overheard(Session):
             self._life.pool.history.line(f"{self._life.name} hears {type(message).__name__}")
             if isinstance(message, messages.Acknowledge) and self._life.alive:
                 self._life.pool.history.acknowledged(message.framework_id, message.task_id, message.uuid)
+            elif isinstance(message, messages.ShutdownFramework):
+                self._life.pool.history.shut(self._life.name, message.framework_id)
         return arrivals
+
+    def send(self, message: messages.AnyMessage) -> None:
+        if isinstance(message, messages.StatusUpdate) and message.status.uuid is not None and self._life.alive:
+            task_id, uuid = message.status.task_id.value, message.status.uuid
+            self._life.pool.history.updating(self._life.name, message.framework_id, task_id, uuid)
+        super().send(message)
 
 
 class _NothingToFetch:
@@ -329,6 +400,7 @@ class _Adapted(Framework):
 
     async def subscribed(self, again: bool) -> None:
         assert self.framework_id is not None
+        self._life.pool.history.subscribed(self.name, self.framework_id)
         await self._take(events.Subscribed(cause="", framework_id=self.framework_id, master=MASTER, again=again))
 
     async def offers(self, offers: list[Offer]) -> None:
@@ -341,7 +413,11 @@ class _Adapted(Framework):
         self._life.pool.history.told(self.name, status.message)
         await self._take(events.Updated(cause="", status=status.message))
 
+    async def message(self, agent_id: str, executor_id: str, data: bytes) -> None:
+        self._life.pool.history.message(self.name, data)
+
     def disconnected(self, sentence: str) -> None:
+        self._life.pool.history.unsubscribed(self.name)
         self._life.pool.history.line(f"{self.name}: disconnected")
 
     def refused(self, sentence: str) -> None:

@@ -1,4 +1,5 @@
-"""What must hold in every run: `safety` at every moment, `liveness` once faults have stopped.
+"""What must hold in every run: `safety`, `statuses` and `views` at every moment, `quiet` and `liveness` once
+faults have stopped.
 
 A checker sees everything and changes nothing.  Each one is proved by a planted fault that it must
 find (`tests/sim/test_planted.py`).
@@ -9,7 +10,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from altiplano.sim.checkers.liveness import EndsWell
-from altiplano.sim.checkers.safety import DurableFirst, KeptBeforeAcknowledged, RunOnce, SoldOnce, TrueStatus
+from altiplano.sim.checkers.quiet import NoOrphans, Reconciled, SumsUp
+from altiplano.sim.checkers.safety import (
+    DurableFirst,
+    EndsInTime,
+    KeptBeforeAcknowledged,
+    OneExecutor,
+    OneInFlight,
+    RunOnce,
+    SaidOnce,
+    SoldOnce,
+)
+from altiplano.sim.checkers.statuses import AllowedOrder, AllowedWords, TrueStatus
+from altiplano.sim.checkers.views import FitsTogether, Followed
 from altiplano.sim.history import Checker
 
 if TYPE_CHECKING:
@@ -17,7 +30,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Checker", "all_checkers"]
 
+KINDS: tuple[type[Checker], ...] = (
+    SoldOnce,
+    RunOnce,
+    OneExecutor,
+    DurableFirst,
+    KeptBeforeAcknowledged,
+    OneInFlight,
+    SaidOnce,
+    EndsInTime,
+    AllowedWords,
+    AllowedOrder,
+    TrueStatus,
+    FitsTogether,
+    Followed,
+    NoOrphans,
+    SumsUp,
+    Reconciled,
+    EndsWell,
+)
+
 
 def all_checkers(cluster: Cluster) -> list[Checker]:
-    kinds = (SoldOnce, RunOnce, DurableFirst, TrueStatus, KeptBeforeAcknowledged, EndsWell)
-    return [kind(cluster) for kind in kinds]
+    return [kind(cluster) for kind in KINDS]

@@ -1,13 +1,11 @@
-"""Promises that hold at every moment, whatever breaks."""
+"""Promises about what really runs, that hold at every moment, whatever breaks."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from altiplano.engine.core import Effect
-from altiplano.model.tasks import State
 from altiplano.sim.history import Checker
-from altiplano.wire.messages import mesos
 
 if TYPE_CHECKING:
     from altiplano.sim.cluster import Cluster
@@ -15,23 +13,39 @@ if TYPE_CHECKING:
 
 ROUNDING = 1e-6
 
-NEVER_RAN = frozenset({State.DROPPED, State.GONE})
-"""Two words for the same end: which one is used depends on who was asked."""
-
 
 class SoldOnce(Checker):
-    """What really runs on a machine never needs more than the machine has."""
+    """What really runs on a machine never needs more than the machine has.
+
+    What ends because its framework or its agent's membership is over is left out: the master gives
+    its resources back at once, as Mesos does.
+    """
 
     promise = "no resource is sold twice"
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self._shut: set[tuple[str, str]] = set()
+
+    def shut(self, machine: str, framework_id: str) -> None:
+        self._shut.add((machine, framework_id))
 
     def ran(self, run: Run) -> None:
         from altiplano.sim.cluster import AGENT_CPUS, AGENT_MEM_MB
 
-        running = self.cluster.machines[run.machine].running.values()
+        machine = self.cluster.machines[run.machine]
+        running = [
+            other
+            for other in machine.running.values()
+            if other.agent_id == run.agent_id
+            and other.checkpoint
+            and (run.machine, other.framework_id) not in self._shut
+            and other.container_id not in machine.hidden
+        ]
         needs = [self.cluster.workload.needs(other.task_id) for other in running]
         cpus, mem = sum(need[0] for need in needs), sum(need[1] for need in needs)
         if cpus > AGENT_CPUS + ROUNDING or mem > AGENT_MEM_MB + ROUNDING:
-            tasks = ", ".join(other.task_id for other in running)
+            tasks = ", ".join(other.task_id or other.executor_id for other in running)
             self.broken(f"{run.machine} has {AGENT_CPUS:g} cpus and runs {tasks}, which need {cpus:g} cpus, {mem:g} MB")
 
 
@@ -42,14 +56,38 @@ class RunOnce(Checker):
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)
-        self._started: dict[tuple[str, str], str] = {}
+        self._started: dict[tuple[str, str], Run] = {}
 
     def ran(self, run: Run) -> None:
-        key = (run.framework_id, run.task_id)
-        before = self._started.setdefault(key, run.container_id)
         starts = self.cluster.machines[run.machine].starts[run.container_id]
-        if before != run.container_id or starts != 1:
-            self.broken(f"task {run.task_id} was started in {before} and again in {run.container_id} ({starts} times)")
+        if starts != 1:
+            self.broken(f"container {run.container_id} was started {starts} times")
+        if not run.task_id:
+            return
+        before = self._started.setdefault((run.framework_id, run.task_id), run)
+        if before is not run:
+            self.broken(f"task {run.task_id} was started in {before.container_id} and again in {run.container_id}")
+
+
+class OneExecutor(Checker):
+    """Tasks with the same executor share one process; a second one of the same id never runs beside the first."""
+
+    promise = "an executor runs once at a time"
+
+    def ran(self, run: Run) -> None:
+        if run.task_id:
+            return
+        machine = self.cluster.machines[run.machine]
+        same = [
+            other.container_id
+            for other in machine.running.values()
+            if not other.task_id
+            and (other.framework_id, other.executor_id, other.agent_id)
+            == (run.framework_id, run.executor_id, run.agent_id)
+            and other.container_id not in machine.hidden
+        ]
+        if len(same) > 1:
+            self.broken(f"executor {run.executor_id} runs on {run.machine} in {' and '.join(same)}")
 
 
 class DurableFirst(Checker):
@@ -63,56 +101,6 @@ class DurableFirst(Checker):
             self.broken(f"{process} said {name}, which rests on record {after}, when its disk had {kept}")
 
 
-class TrueStatus(Checker):
-    """What a framework is told about a task is true, and stays true."""
-
-    promise = "what is told about a task is true"
-
-    def __init__(self, cluster: Cluster) -> None:
-        super().__init__(cluster)
-        self._runs: dict[str, Run] = {}
-        self._over: dict[str, State] = {}
-
-    def ran(self, run: Run) -> None:
-        self._runs[run.task_id] = run
-        said = self._over.get(run.task_id)
-        if said is not None:
-            self.broken(f"task {run.task_id} starts after its framework was told {said.value}")
-
-    def told(self, framework: str, status: mesos.TaskStatus) -> None:
-        task_id, state = status.task_id.value, State(status.state.value)
-        run = self._runs.get(task_id)
-        lie = self._lie(framework, task_id, state, run)
-        if lie is not None:
-            self.broken(f"{framework} was told that task {task_id} is {state.value}, and {lie}: {status.message}")
-        said = self._over.get(task_id)
-        if said is not None and said is not state and state is not State.UNKNOWN and not {said, state} <= NEVER_RAN:
-            self.broken(f"{framework} was told {state.value} of task {task_id} after it had been told {said.value}")
-        if state.ended:
-            self._over[task_id] = state
-
-    def _lie(self, framework: str, task_id: str, state: State, run: Run | None) -> str | None:
-        """Why a status cannot be true; None if it can."""
-        ended = run is not None and run.ended_s is not None
-        match state:
-            case State.FINISHED:
-                return None if run is not None and ended and run.wait_status == 0 else _really(run)
-            case State.FAILED:
-                return None if run is not None and ended and run.wait_status != 0 else _really(run)
-            case State.KILLED:
-                if not self.cluster.workload.was_killed(self.cluster, framework, task_id):
-                    return "nobody asked for that"
-                return None if run is None or ended else _really(run)
-            case State.RUNNING:
-                return None if run is not None else _really(run)
-            case _ if state in NEVER_RAN:
-                return None if run is None else _really(run)
-            case State.LOST | State.ERROR | State.GONE_BY_OPERATOR:
-                return "nothing in this workload leads to that"
-            case _:
-                return None
-
-
 class KeptBeforeAcknowledged(Checker):
     """An agent forgets an update only after the framework has it in its own store."""
 
@@ -123,9 +111,78 @@ class KeptBeforeAcknowledged(Checker):
             self.broken(f"the update {uuid.hex()} of task {task_id} is acknowledged; its framework has not stored it")
 
 
-def _really(run: Run | None) -> str:
-    if run is None:
-        return "it has never run"
-    if run.ended_s is None:
-        return f"it runs since {run.started_s:.3f} s"
-    return f"it really ended at {run.ended_s:.3f} s with wait status {run.wait_status}"
+class OneInFlight(Checker):
+    """Of each task an agent tells one update at a time, in order, and none again once the next one is told."""
+
+    promise = "an acknowledged update stays acknowledged"
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self._heads: dict[tuple[str, str, str], bytes] = {}
+        self._over: dict[tuple[str, str, str], set[bytes]] = {}
+        self._acknowledged: set[bytes] = set()
+
+    def acknowledged(self, framework_id: str, task_id: str, uuid: bytes) -> None:
+        self._acknowledged.add(uuid)
+
+    def updating(self, machine: str, framework_id: str, task_id: str, uuid: bytes) -> None:
+        key = (machine, framework_id, task_id)
+        head = self._heads.get(key)
+        if uuid == head:
+            return
+        if uuid in self._over.get(key, set()):
+            self.broken(f"{machine} tells update {uuid.hex()} of task {task_id} again, after a later one")
+        if head is not None:
+            if head not in self._acknowledged:
+                self.broken(f"{machine} tells the next update of task {task_id} before {head.hex()} is acknowledged")
+            self._over.setdefault(key, set()).add(head)
+        self._heads[key] = uuid
+
+
+class SaidOnce(Checker):
+    """A message between framework and executor arrives at most once, and where it was sent."""
+
+    promise = "a message arrives at most once"
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self._heard: set[bytes] = set()
+
+    def message(self, receiver: str, data: bytes) -> None:
+        if data in self._heard:
+            self.broken(f"{receiver} hears {data.decode()!r} again")
+        self._heard.add(data)
+        words = data.decode().removeprefix("re:").split()
+        if not data.startswith(b"re:") and words[0] != receiver:
+            self.broken(f"executor {receiver} hears what was said to {words[0]}")
+        if data.startswith(b"re:") and not words[0].startswith(f"{receiver}"):
+            self.broken(f"{receiver} hears what was said to a framework of {words[0]}")
+
+
+class EndsInTime(Checker):
+    """A framework is removed because somebody asked for it, or because it was away for longer than it may be."""
+
+    promise = "a framework keeps its place as long as it may"
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self._away_since_s: dict[str, float] = {}
+
+    def subscribed(self, framework: str, framework_id: str) -> None:
+        self._away_since_s.pop(framework, None)
+
+    def unsubscribed(self, framework: str) -> None:
+        self._away_since_s.setdefault(framework, self.cluster.now_s)
+
+    def removed(self, framework: str, framework_id: str) -> None:
+        if framework_id in self.cluster.asked.torn:
+            return
+        away_s = self.cluster.now_s - self._away_since_s.get(framework, self.cluster.now_s)
+        may_s = self.cluster.workload.failover_s(framework)
+        # A connection that was held up was broken for the master before its framework noticed.
+        if away_s + NOTICED_S_MAX < may_s:
+            self.broken(f"{framework} was away for {away_s:.1f} s, may be away for {may_s:g} s, and was removed")
+
+
+NOTICED_S_MAX = 60.0
+"""For so long a framework may take its session for alive when the master has given it up."""

@@ -1,7 +1,8 @@
-"""Jobs of all kinds: short and long, failing, deaf to signals, killed by their owner, tried again when lost.
+"""Batch systems of three kinds, with jobs of all kinds: short and long, failing, deaf, killed, tried again when lost.
 
 Each framework is a small but honest batch system: it writes down its id before it launches, each
-task before it accepts an offer for it, and each status before it acknowledges.
+task before it accepts an offer for it, and each status before it acknowledges.  One knows partitions,
+one does not, and one has little time to come back and leaves for good in the end.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,7 +17,7 @@ import msgspec
 from altiplano.model.tasks import State
 from altiplano.sdk import calls, events
 from altiplano.sdk.offers import Offer, calls_for
-from altiplano.sdk.tasks import Task
+from altiplano.sim.workloads.jobs import EXECUTOR_NEEDS, Job, Kind, draw
 from altiplano.wire.messages import mesos
 
 if TYPE_CHECKING:
@@ -27,121 +27,199 @@ if TYPE_CHECKING:
 OWN_ENDS = frozenset({State.FINISHED, State.FAILED, State.KILLED})
 """Ends that a task comes to by itself or by its owner; after any other end the job is tried again."""
 
+AWAY = frozenset({State.UNREACHABLE, State.UNKNOWN})
 FAILOVER_S = 7 * 86400.0
-WINDOW_S = 130.0
-"""Jobs arrive within this time."""
-
-UNTIL_KILLED_S = 1_000_000
-
+GUEST_FAILOVER_S = 40.0
 AWAY_S_MAX = 300.0
 """A task that is out of reach for so long is tried again elsewhere: its agent may never return by that id."""
 
+WHIM = 0.02
+"""Of all seconds, in so many a framework does something that nobody needs, such as asking for all its tasks."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    name: str
-    at_s: float
-    cpus: float
-    mem: float
-    script: str
-    kill_after_s: float | None
+QUICK, OLD, GUEST = "batch-1", "old-1", "guest-1"
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """What a framework remembers of a task."""
 
     job: str
+    attempt: int
     agent_id: str
     state: str = State.STAGING.value
     kill: bool = False
+    over: bool = False
+    """Its framework was removed by the master."""
     uuids: tuple[str, ...] = ()
     """Updates that were taken."""
 
     @property
     def away(self) -> bool:
-        return self.state == State.UNREACHABLE.value
+        return not self.over and State(self.state) in AWAY
 
     @property
     def ended(self) -> bool:
-        return State(self.state).ended
+        return self.over or State(self.state).ended
+
+    @property
+    def came_to_its_end(self) -> bool:
+        return not self.over and State(self.state) in OWN_ENDS
 
 
 class Batch:
     """The workload of one seed."""
 
-    def __init__(self, seed: int, *, frameworks: int = 2, jobs: int = 16) -> None:
+    def __init__(self, seed: int, *, jobs: int = 13) -> None:
         dice = random.Random(f"{seed} batch")
-        self.frameworks = tuple(f"batch-{number}" for number in range(1, frameworks + 1))
+        self.frameworks: tuple[str, ...] = (QUICK, OLD, GUEST)
+        counts = {QUICK: jobs, OLD: jobs * 3 // 4, GUEST: jobs // 3}
         self.jobs: Mapping[str, tuple[Job, ...]] = {
-            name: tuple(_job(dice, f"{name}.{number}") for number in range(jobs)) for name in self.frameworks
+            name: (
+                *(draw(dice, f"{name}.{number}") for number in range(count)),
+                *(draw(dice, f"{name}.stay{number}", stays=True) for number in range(2)),
+            )
+            for name, count in counts.items()
         }
+        self.guest_checkpoints = dice.random() < 0.6
+        self.released = False
+        self.audit_s: float | None = None
+        """Since when every framework shall ask about its tasks; None while nobody looks."""
         self._by_name = {job.name: job for jobs_of in self.jobs.values() for job in jobs_of}
 
     def framework(self, cluster: Cluster, name: str, store: MemoryStore) -> BatchFramework:
-        return BatchFramework(name, self.jobs[name], store)
+        return BatchFramework(self, name, store, random.Random(f"{cluster.seed} {name} whims {cluster.lives(name)}"))
 
     def needs(self, task_id: str) -> tuple[float, float]:
-        job = self._by_name[task_id.rpartition("-")[0]]
+        if not task_id:
+            return EXECUTOR_NEEDS["cpus"], EXECUTOR_NEEDS["mem"]
+        job = self.job_of(task_id)
         return job.cpus, job.mem
 
+    def job_of(self, task_id: str) -> Job:
+        return self._by_name[task_id.partition("_")[0].rpartition("-")[0]]
+
+    def is_aware(self, framework: str) -> bool:
+        return framework != OLD
+
+    def checkpoints(self, framework: str) -> bool:
+        return framework != GUEST or self.guest_checkpoints
+
+    def failover_s(self, framework: str) -> float:
+        return GUEST_FAILOVER_S if framework == GUEST else FAILOVER_S
+
+    def entry(self, cluster: Cluster, task_id: str) -> Entry | None:
+        """What the store of a task's framework has of it."""
+        found = cluster.tables[task_id.partition(".")[0]].entries.get(f"task/{task_id}")
+        return None if found is None else msgspec.json.decode(found[0], type=Entry)
+
     def was_killed(self, cluster: Cluster, framework: str, task_id: str) -> bool:
-        entry = entries(cluster.tables[framework].entries).get(task_id)
-        return entry is not None and entry.kill
+        """Whether somebody may have asked for the end of a task: its framework, or the rule of its group."""
+        entry = self.entry(cluster, task_id)
+        return entry is not None and (entry.kill or entry.over or self.job_of(task_id).kind is Kind.GROUP)
 
     def has_kept(self, cluster: Cluster, task_id: str, uuid: bytes) -> bool:
-        kept = cluster.tables[task_id.partition(".")[0]].entries
-        entry = entries(kept).get(task_id)
+        entry = self.entry(cluster, task_id)
         return entry is not None and uuid.hex() in entry.uuids
+
+    def staying(self, cluster: Cluster) -> list[str]:
+        """Tasks that run until they are released."""
+        found = []
+        for name, jobs in self.jobs.items():
+            if cluster.is_absent(name):
+                continue
+            stays = {job.name for job in jobs if job.stays}
+            for task, entry in entries(cluster.tables[name].entries).items():
+                if entry.job in stays and entry.state == State.RUNNING.value and not entry.over:
+                    found.append(task)
+        return [] if self.released else found
+
+    def release(self) -> None:
+        """What stays may go."""
+        self.released = True
 
     def missing(self, cluster: Cluster) -> list[str]:
         found = []
         for name, jobs in self.jobs.items():
-            known = entries(cluster.tables[name].entries)
-            done = {entry.job for entry in known.values() if State(entry.state) in OWN_ENDS}
-            found += [f"job {job.name} has not come to an end" for job in jobs if job.name not in done]
-            found += [
-                f"task {task} is still {entry.state}"
-                for task, entry in known.items()
-                if not entry.ended and not (entry.away and entry.job in done)
-            ]
+            if cluster.is_absent(name):
+                continue
+            attempts = Attempts(entries(cluster.tables[name].entries))
+            for job in jobs:
+                if job.stays and not self.released:
+                    there = [entry for _, entry in attempts.living(job.name) if not entry.away]
+                    runs = [entry for entry in there if entry.state == State.RUNNING.value]
+                    if len(runs) != 1 or len(there) != 1:
+                        found.append(f"job {job.name} shall stay and has {len(runs)} running tasks")
+                    continue
+                done = attempts.done(job.name)
+                if not done and not job.stays:
+                    found.append(f"job {job.name} has not come to an end")
+                found += [
+                    f"task {task} is still {entry.state}"
+                    for task, entry in attempts.living(job.name)
+                    if not (entry.away and (done or job.stays))
+                ]
         return found
+
+
+class Attempts:
+    """The tasks of a framework, by job and attempt."""
+
+    def __init__(self, known: Mapping[str, Entry]) -> None:
+        self._by_job: dict[str, dict[int, list[tuple[str, Entry]]]] = {}
+        for task, entry in known.items():
+            self._by_job.setdefault(entry.job, {}).setdefault(entry.attempt, []).append((task, entry))
+
+    def count(self, job: str) -> int:
+        return len(self._by_job.get(job, {}))
+
+    def done(self, job: str) -> bool:
+        """Whether an attempt has come to its own end."""
+        return any(
+            all(entry.ended for _, entry in tasks) and any(entry.came_to_its_end for _, entry in tasks)
+            for tasks in self._by_job.get(job, {}).values()
+        )
+
+    def living(self, job: str) -> list[tuple[str, Entry]]:
+        """Tasks that have not ended as far as the framework knows, the newest attempt last."""
+        attempts = sorted(self._by_job.get(job, {}).items())
+        return [(task, entry) for _, tasks in attempts for task, entry in tasks if not entry.ended]
 
 
 class BatchFramework:
     """One life of a batch system."""
 
-    def __init__(self, name: str, jobs: tuple[Job, ...], store: MemoryStore) -> None:
+    def __init__(self, workload: Batch, name: str, store: MemoryStore, dice: random.Random) -> None:
         self.name = name
-        self._jobs = jobs
+        self._workload = workload
+        self._jobs = workload.jobs[name]
         self._store = store
+        self._dice = dice
         self._entries: dict[str, Entry] = {}
         self._runs_since: dict[str, float] = {}
         self._away_since: dict[str, float] = {}
         self._registered = False
         self._suppressed = False
+        self._audited_s: float | None = None
+        self._messages = 0
 
     async def recover(self) -> tuple[mesos.FrameworkInfo, dict[str, str | None]]:
         stored_id = await self._store.get("id")
         self._entries = entries({key: (value, 0) for key, value in (await self._store.list("task/")).items()})
-        self._registered = stored_id is not None
-        now_s = asyncio.get_running_loop().time()
+        self._registered = bool(stored_id is not None and stored_id[0])
+        now_s = _now_s()
         self._away_since = {task: now_s for task, entry in self._entries.items() if entry.away}
         self._runs_since = {task: now_s for task, entry in self._entries.items() if entry.state == State.RUNNING.value}
+        capabilities = [mesos.FrameworkInfoCapabilityType.MULTI_ROLE]
+        if self._workload.is_aware(self.name):
+            capabilities.append(mesos.FrameworkInfoCapabilityType.PARTITION_AWARE)
+            capabilities.append(mesos.FrameworkInfoCapabilityType.TASK_KILLING_STATE)
         info = mesos.FrameworkInfo(
             user="root",
             name=self.name,
-            id=mesos.FrameworkID(value=stored_id[0].decode()) if stored_id is not None else None,
+            id=mesos.FrameworkID(value=stored_id[0].decode()) if stored_id is not None and stored_id[0] else None,
             roles=(self.name,),
-            checkpoint=True,
-            failover_timeout=FAILOVER_S,
-            capabilities=tuple(
-                mesos.FrameworkInfoCapability(type=one)
-                for one in (
-                    mesos.FrameworkInfoCapabilityType.MULTI_ROLE,
-                    mesos.FrameworkInfoCapabilityType.PARTITION_AWARE,
-                    mesos.FrameworkInfoCapabilityType.TASK_KILLING_STATE,
-                )
-            ),
+            checkpoint=self._workload.checkpoints(self.name),
+            failover_timeout=self._workload.failover_s(self.name),
+            capabilities=tuple(mesos.FrameworkInfoCapability(type=one) for one in capabilities),
         )
         return info, {task: entry.agent_id for task, entry in self._entries.items() if not entry.ended}
 
@@ -158,63 +236,157 @@ class BatchFramework:
             case _:
                 return []
 
+    async def finished(self, sentence: str) -> None:
+        """A framework that the master has removed begins anew; all its tasks are over."""
+        if "removed" not in sentence:
+            return
+        for task, entry in self._entries.items():
+            if not entry.ended:
+                await self._write(task, msgspec.structs.replace(entry, over=True))
+        await self._store.put("id", b"")
+
     async def tick(self) -> list[calls.FrameworkCall]:
-        """Kill what is due, and say whether offers are wanted."""
+        """Kill what is due, say whether offers are wanted, and have a whim now and then."""
         wanted: list[calls.FrameworkCall] = []
-        for task, entry in list(self._entries.items()):
-            kill_after_s = self._job(entry.job).kill_after_s
-            since_s = self._runs_since.get(task)
-            if kill_after_s is None or entry.kill or entry.ended or since_s is None:
-                continue
-            if asyncio.get_running_loop().time() - since_s >= kill_after_s:
-                await self._write(task, msgspec.structs.replace(entry, kill=True))
-                wanted.append(self._kill(task))
+        for task in self._to_kill():
+            await self._write(task, msgspec.structs.replace(self._entries[task], kill=True))
+            wanted.append(self._kill(task))
         if bool(self._pending()) == self._suppressed:
             self._suppressed = not self._suppressed
             wanted.append(calls.Suppress() if self._suppressed else calls.Revive())
-        return wanted
+        if self._workload.audit_s is not None:
+            return [*wanted, *self._audit(self._workload.audit_s)]
+        return [*wanted, *await self._whims()]
+
+    def _to_kill(self) -> list[str]:
+        """Tasks whose time has come: killed by plan, not needed any more, or doubled by one that came back."""
+        attempts, found = Attempts(self._entries), list[str]()
+        for job in self._jobs:
+            living = attempts.living(job.name)
+            if not living:
+                continue
+            newest = living[-1][1].attempt
+            for task, entry in living:
+                since_s = self._runs_since.get(task)
+                due = job.kill_after_s is not None and since_s is not None and _now_s() - since_s >= job.kill_after_s
+                over = self._workload.released if job.stays else attempts.done(job.name)
+                unwanted = over or entry.attempt != newest
+                spoilt = job.kind is Kind.HOSTED_GROUP and self._spoilt(job.name, entry.attempt)
+                if (due or spoilt or (unwanted and not entry.away)) and not entry.kill and not entry.over:
+                    found.append(task)
+        return found
+
+    def _spoilt(self, job: str, attempt: int) -> bool:
+        """A group under a custom executor is its framework's affair: one that ends badly ends all."""
+        return any(
+            entry.job == job and entry.attempt == attempt and entry.ended and entry.state != State.FINISHED.value
+            for entry in self._entries.values()
+        )
+
+    async def _whims(self) -> list[calls.FrameworkCall]:
+        """What a framework may ask at any time."""
+        whim = self._dice.random() / WHIM
+        living = [task for task, entry in self._entries.items() if not entry.ended]
+        if whim < 0.25:
+            return [calls.Reconcile()]
+        if whim < 0.5:
+            ghost = f"{self.name}.ghost"
+            asked = {task: self._entries[task].agent_id for task in self._dice.sample(living, min(3, len(living)))}
+            return [calls.Reconcile(tasks=((ghost, None), *asked.items()))]
+        if whim < 0.6:
+            return [calls.Revive()]
+        if whim < 0.7:
+            return await self._shut_an_executor()
+        if whim < 4.0:
+            return self._chat()
+        return []
+
+    def _audit(self, since_s: float) -> list[calls.FrameworkCall]:
+        if self._audited_s == since_s or not self._registered:
+            return []
+        self._audited_s = since_s
+        known = tuple((task, entry.agent_id) for task, entry in self._entries.items() if not entry.over)
+        return [calls.Reconcile(), calls.Reconcile(tasks=known)] if known else [calls.Reconcile()]
+
+    def _executors(self) -> list[tuple[str, str]]:
+        """Agents and ids of the custom executors that seem to run."""
+        found: dict[tuple[str, str], None] = {}
+        for entry in self._entries.values():
+            job = self._workload.job_of(f"{entry.job}-0")
+            if not entry.ended and job.hosted:
+                found[entry.agent_id, job.executor_id(entry.attempt)] = None
+        return list(found)
+
+    def _chat(self) -> list[calls.FrameworkCall]:
+        self._messages += 1
+        return [
+            calls.SendMessage(
+                agent_id=agent_id,
+                executor_id=executor_id,
+                data=f"{executor_id} {self._dice.getrandbits(48):x} {self._messages}".encode(),
+            )
+            for agent_id, executor_id in self._executors()
+        ]
+
+    async def _shut_an_executor(self) -> list[calls.FrameworkCall]:
+        running = self._executors()
+        if not running:
+            return []
+        agent_id, executor_id = self._dice.choice(running)
+        killed = []
+        for task, entry in list(self._entries.items()):
+            job = self._workload.job_of(task)
+            if not entry.ended and entry.agent_id == agent_id and job.executor_id(entry.attempt) == executor_id:
+                await self._write(task, msgspec.structs.replace(entry, kill=True))
+                killed.append(self._kill(task))
+        return [calls.ShutdownExecutor(agent_id=agent_id, executor_id=executor_id), *killed]
 
     async def _offered(self, offers: list[Offer]) -> list[calls.FrameworkCall]:
         pending = self._pending() if self._registered else []
         for offer in offers:
             for job in list(pending):
-                attempt = sum(entry.job == job.name for entry in self._entries.values())
-                task = Task(command=job.script, id=f"{job.name}-{attempt}", cpus=job.cpus, mem=job.mem)
-                if offer.fits(task):
-                    await self._write(task.id, Entry(job=job.name, agent_id=offer.agent_id))
-                    offer.launch(task)
-                    pending.remove(job)
+                if not job.fits(offer):
+                    continue
+                attempt = Attempts(self._entries).count(job.name)
+                for task in job.task_ids(attempt):
+                    await self._write(task, Entry(job=job.name, attempt=attempt, agent_id=offer.agent_id))
+                job.launch(offer, attempt)
+                pending.remove(job)
         return [*calls_for(offers)]
 
     async def _updated(self, status: mesos.TaskStatus) -> list[calls.FrameworkCall]:
         task_id, state = status.task_id.value, State(status.state.value)
-        entry = self._entries[task_id]
+        entry = self._entries.get(task_id)
+        if entry is None:
+            return []
         if status.uuid is not None:
             entry = msgspec.structs.replace(entry, uuids=(*entry.uuids, status.uuid.hex()))
-        if not entry.ended and state is not State.UNKNOWN:
+        if not entry.ended or (entry.state == State.LOST.value and not entry.over):
             entry = msgspec.structs.replace(entry, state=state.value)
-            if state is State.UNREACHABLE:
-                self._away_since.setdefault(task_id, asyncio.get_running_loop().time())
+            if state in AWAY:
+                self._away_since.setdefault(task_id, _now_s())
             if state is State.RUNNING:
-                self._runs_since.setdefault(task_id, asyncio.get_running_loop().time())
+                self._runs_since.setdefault(task_id, _now_s())
         await self._write(task_id, entry)
         return [calls.Acknowledge(status=status)]
 
     def _pending(self) -> list[Job]:
         """Jobs that have arrived and have no task that runs or came to an end of its own."""
-        now_s = asyncio.get_running_loop().time()
-        busy = set()
-        for task, entry in self._entries.items():
-            given_up = entry.away and now_s - self._away_since[task] > AWAY_S_MAX
-            if State(entry.state) in OWN_ENDS or not (entry.ended or given_up):
-                busy.add(entry.job)
-        return [job for job in self._jobs if job.at_s <= now_s and job.name not in busy]
+        now_s = _now_s()
+        attempts = Attempts(self._entries)
+        found = []
+        for job in self._jobs:
+            alive = any(
+                not entry.away or now_s - self._away_since.get(task, now_s) <= AWAY_S_MAX
+                for task, entry in attempts.living(job.name)
+            )
+            over = self._workload.released if job.stays else attempts.done(job.name)
+            if job.at_s <= now_s and not alive and not over:
+                found.append(job)
+        return found
 
     def _kill(self, task: str) -> calls.Kill:
         return calls.Kill(task_id=task, agent_id=self._entries[task].agent_id)
-
-    def _job(self, name: str) -> Job:
-        return next(job for job in self._jobs if job.name == name)
 
     async def _write(self, task: str, entry: Entry) -> None:
         await self._store.put(f"task/{task}", msgspec.json.encode(entry))
@@ -230,23 +402,5 @@ def entries(stored: Mapping[str, tuple[bytes, int]]) -> dict[str, Entry]:
     }
 
 
-def _job(dice: random.Random, name: str) -> Job:
-    length_s = round(dice.choice((0.0, dice.expovariate(1 / 5), dice.expovariate(1 / 40))), 2)
-    kind = dice.random()
-    kill_after_s = None
-    if kind < 0.6:
-        script = f"sleep {length_s}; exit 0"
-    elif kind < 0.8:
-        script = f"sleep {length_s}; exit {dice.randint(1, 100)}"
-    else:
-        deaf = "trap '' TERM; " if kind < 0.9 else ""
-        script = f"{deaf}sleep {UNTIL_KILLED_S}"
-        kill_after_s = length_s
-    return Job(
-        name=name,
-        at_s=1000.0 + dice.uniform(0, WINDOW_S),
-        cpus=dice.choice((0.5, 1.0, 2.0, 4.0)),
-        mem=dice.choice((64.0, 512.0, 2048.0)),
-        script=script,
-        kill_after_s=kill_after_s,
-    )
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

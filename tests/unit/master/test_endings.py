@@ -184,7 +184,7 @@ def test_the_loss_of_an_agent_is_told_in_pieces_each_task_once_and_the_failure_l
     assert told_of_it == ["UPDATE"] * TASKS + ["FAILURE"]
 
 
-def test_an_agent_that_comes_back_too_early_is_asked_to_dial_again():
+def test_a_gone_agent_that_comes_back_before_all_is_told_is_told_to_end():
     large = LargePool()
     large.pool.post(
         events.OperatorCalls(
@@ -198,8 +198,7 @@ def test_an_agent_that_comes_back_too_early_is_asked_to_dial_again():
     )
     assert large.replies("gone") == []
     large.agents[0].hello()
-    (refused,) = large.agents[0].heard(link_messages.Refused)
-    assert refused.final
+    assert large.agents[0].heard(link_messages.ShutdownAgent)
     large.pieces()
     assert large.replies("gone") == [200]
     assert large.agents[0].id not in large.pool.state.agents
