@@ -27,6 +27,7 @@ NAMES = (
     "one_task",
     "exit_to_update",
     "updates",
+    "emulated_launches",
     "run_command",
     "sleeping_tasks",
     "flow_graph",

@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, Entry] = {
     "flow": Entry("altiplano.cli.flow", "flow", "Graphs of jobs."),
     "why": Entry("altiplano.cli.tasks", "why", "The story of a task, agent or framework."),
     "master": Entry("altiplano.cli.daemons", "master", "Run a master."),
+    "emulate": Entry("altiplano.cli.emulate", "emulate", "Join a pool with machines that do not exist."),
     "host": Entry("altiplano.cli.host", "host", "Run the host of frameworks.", hidden=True),
     "config": Entry("altiplano.cli.config", "config", "Settings, and where each comes from."),
     "doctor": Entry("altiplano.cli.doctor", "doctor", "Look for what is missing on this machine."),

@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 import aiohttp
 
 from altiplano.adapters.system import SystemClock
+from altiplano.engine import http
 from altiplano.kit.backoff import BackOff
 from altiplano.link import transport
 from altiplano.link.session import Arrival
@@ -186,17 +187,17 @@ class Swarm:
         infos: Iterable[mesos.AgentInfo],
         behaviour: Behaviour | None = None,
         *,
-        token: str | None = None,
+        authorization: str | None = None,
         seed: int | str = 0,
         clock: Clock | None = None,
     ) -> None:
-        """`master` is host:port.  The same `seed` draws the same uuids and pauses."""
+        """`master` is host:port, `authorization` a header for it.  The same `seed` draws the same uuids and pauses."""
         self.master = master
         self.ids = SeededIds(f"swarm {seed}")
         self.clock: Clock = clock or SystemClock()
         told = behaviour or Behaviour()
         self.members = tuple(Member(self, Twin(info, told, self.ids)) for info in infos)
-        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._headers = {} if authorization is None else {"Authorization": authorization}
         self._client: aiohttp.ClientSession | None = None
         self._dials = asyncio.Semaphore(DIALS_MAX)
         self._joined: set[Member] = set()
@@ -246,7 +247,7 @@ class Swarm:
     async def dial(self, epoch: int) -> transport.Connection:
         assert self._client is not None
         async with self._dials:
-            return await transport.dial(self._client, self.master, epoch=epoch, app=None, headers=self._headers)
+            return await transport.dial(self._client, self.master, epoch=epoch, app=_no_sandbox, headers=self._headers)
 
     def welcomed(self, member: Member) -> None:
         self._joined.add(member)
@@ -255,6 +256,11 @@ class Swarm:
     def left(self, member: Member) -> None:
         self._joined.discard(member)
         self._changed.set()
+
+
+async def _no_sandbox(scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+    """What an agent answers to requests that come through its master."""
+    await http.respond_text(send, 404, "this machine is emulated: its tasks have no sandboxes and no output")
 
 
 def allow_files(count: int) -> None:

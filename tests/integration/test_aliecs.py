@@ -8,22 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import statistics
-import subprocess
-import sys
-import tempfile
-import urllib.request
-from collections.abc import AsyncIterator, Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from altiplano.testing import emulated
 from tests.integration.aliecs import Control, Deployment
-from tests.integration.pools import free_ports, wait_until
+from tests.integration.masters import Master, started
 
 NIGHT = bool(os.environ.get("ALTIPLANO_TEST_NIGHT"))
 AGENTS = 500
@@ -36,46 +29,14 @@ BETWEEN_S = 0.5
 """Between deployments without SUPPRESS: what the kills freed has been offered and declined by then."""
 
 
-@contextlib.contextmanager
-def master() -> Iterator[str]:
-    """The address of a master in a process of its own."""
-    with tempfile.TemporaryDirectory(prefix="aliecs-", dir="/tmp") as directory:
-        port = free_ports()
-        words = ("master", "--ip", "127.0.0.1", "--port", str(port), "--work-dir", f"{directory}/m")
-        with (Path(directory) / "master.out").open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "altiplano.cli.main", *words], stdout=output, stderr=output
-            )
-        try:
-            address = f"127.0.0.1:{port}"
-            wait_until(lambda: answers(address), "the master answers")
-            yield address
-        finally:
-            process.kill()
-            process.wait()
-
-
 @contextlib.asynccontextmanager
-async def pool(agents: int) -> AsyncIterator[tuple[str, emulated.Swarm]]:
+async def pool(agents: int) -> AsyncIterator[tuple[Master, emulated.Swarm]]:
     infos = emulated.machines(agents, "cpus:8;mem:16384;ports:[9000-65535]", "machine_type:flp")
-    with master() as address:
-        swarm = emulated.Swarm(address, infos)
+    with started() as master:
+        swarm = emulated.Swarm(master.address, infos)
         async with swarm.running():
             await swarm.joined()
-            yield address, swarm
-
-
-def answers(address: str) -> bool:
-    try:
-        urllib.request.urlopen(f"http://{address}/health", timeout=2).close()
-    except OSError:
-        return False
-    return True
-
-
-def state(address: str) -> Any:
-    with urllib.request.urlopen(f"http://{address}/state", timeout=20) as answer:
-        return json.load(answer)
+            yield master, swarm
 
 
 def machines(deployment: int) -> list[str]:
@@ -103,7 +64,7 @@ async def run(control: Control, swarm: emulated.Swarm, number: int) -> Deploymen
     return one
 
 
-async def assert_done(control: Control, swarm: emulated.Swarm, address: str, deployments: int) -> None:
+async def assert_done(control: Control, swarm: emulated.Swarm, master: Master, deployments: int) -> None:
     """Each task ended once, each update was acknowledged once, and after the framework's end nothing is left."""
     launched = deployments * MACHINES * TASKS_EACH
     assert swarm.launched == launched == len(control.ends)
@@ -117,7 +78,7 @@ async def assert_done(control: Control, swarm: emulated.Swarm, address: str, dep
             await asyncio.sleep(0.05)
     for member in swarm.members:
         member.twin.check()
-    told = await asyncio.to_thread(state, address)
+    told = await asyncio.to_thread(master.ask, "/state")
     assert told["frameworks"] == []
     used = [agent["used_resources"] for agent in told["slaves"]]
     assert [(one["cpus"], one["mem"]) for one in used] == [(0, 0)] * AGENTS
@@ -125,20 +86,20 @@ async def assert_done(control: Control, swarm: emulated.Swarm, address: str, dep
 
 @pytest.mark.timeout(1200 if NIGHT else 180)
 async def test_a_hundred_deployments_in_a_row_each_from_one_event_with_every_machine() -> None:
-    async with pool(AGENTS) as (address, swarm), Control(address, suppresses=True) as control:
+    async with pool(AGENTS) as (master, swarm), Control(master.address, suppresses=True) as control:
         done = [await run(control, swarm, number) for number in range(DEPLOYMENTS)]
-        await assert_done(control, swarm, address, DEPLOYMENTS)
+        await assert_done(control, swarm, master, DEPLOYMENTS)
     print_latencies(f"suppressed between them; {control.unasked} events came unasked", done)
 
 
 @pytest.mark.timeout(600 if NIGHT else 180)
 async def test_deployments_by_a_control_that_declines_what_comes_between() -> None:
     """Offers come every second, and the event that answers a REVIVE is complete all the same."""
-    async with pool(AGENTS) as (address, swarm), Control(address, suppresses=False) as control:
+    async with pool(AGENTS) as (master, swarm), Control(master.address, suppresses=False) as control:
         done = []
         for number in range(UNSUPPRESSED):
             await asyncio.sleep(BETWEEN_S)
             done.append(await run(control, swarm, number))
         assert control.unasked > 0
-        await assert_done(control, swarm, address, UNSUPPRESSED)
+        await assert_done(control, swarm, master, UNSUPPRESSED)
     print_latencies(f"declining what comes between, {control.unasked} events", done)
