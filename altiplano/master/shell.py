@@ -37,7 +37,16 @@ OFFERS_BYTES_MAX = 3 * 1024 * 1024
 """Offers beyond this go out as several events: Go clients refuse records above 4 MiB."""
 
 PART_PAUSE_S = 0.05
-"""Time after which a part of a large call is offered again to a core that has too much before it."""
+"""Time after which a part of a large call is offered again to a core, or for a reader, that has too much before it."""
+
+READ_SECONDS_MAX = 60.0
+"""Time for which a caller may leave unread what it was told before it is told more."""
+
+RECONCILING_MAX = 8
+"""Large RECONCILE calls that are on their way to their callers; what each asks about is held meanwhile."""
+
+TOLD_BYTES_MAX = 4 * 1024 * 1024
+"""What may wait in the stream of a caller when the next part of its large call is decided."""
 
 POINTS = (
     "registry_read",
@@ -95,7 +104,11 @@ class _Rest:
         first: events.FrameworkCalls,
         parts: Iterator[tuple[scheduler.Call, bool]],
         done: Done,
+        crowded: Callable[[], bool],
     ) -> None:
+        """`crowded`: whether so much waits for the caller to read that it is not told more for now."""
+        self._crowded = crowded
+        self._crowded_since_s: float | None = None
         self._ask = ask
         self._event = first
         self._parts = parts
@@ -116,10 +129,22 @@ class _Rest:
         self._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
+        if self._must_wait():
+            self._loop.call_later(PART_PAUSE_S, self._go_on)
+            return
         try:
             self._ask(self._event, self.said)
         except InboxFull:
             self._loop.call_later(PART_PAUSE_S, self._go_on)
+
+    def _must_wait(self) -> bool:
+        if not self._crowded():
+            self._crowded_since_s = None
+            return False
+        if self._crowded_since_s is None:
+            self._crowded_since_s = self._loop.time()
+        # Whoever does not read at all is told on, until its stream is cut for it.
+        return self._loop.time() - self._crowded_since_s < READ_SECONDS_MAX
 
 
 class Shell:
@@ -140,6 +165,7 @@ class Shell:
         self._streams: dict[str, EventStream] = {}
         self._backlog = Backlog()
         self._waiting: dict[str, Done] = {}
+        self._reconciling = 0
         self._numbers = itertools.count(1)
         self.engine: Engine[events.AnyEvent] = Engine(
             self.core,
@@ -194,7 +220,36 @@ class Shell:
         parts = division.parts(call)
         part, more = next(parts)
         event = events.FrameworkCalls(to=to, stream=stream, call=part, principal=principal, cause=to, more=more)
-        self._ask(event, _Rest(self._ask, event, parts, done).said if more else done)
+        if more and call.type is scheduler.CallType.RECONCILE:
+            self._reconcile(event, parts, done)
+        elif more:
+            self._ask(event, _Rest(self._ask, event, parts, done, _never).said)
+        else:
+            self._ask(event, done)
+
+    def _reconcile(
+        self, first: events.FrameworkCalls, parts: Iterator[tuple[scheduler.Call, bool]], done: Done
+    ) -> None:
+        """A large RECONCILE is answered after its first part: its caller may read what it is told only then."""
+        if self._reconciling >= RECONCILING_MAX:
+            done(503, f"{RECONCILING_MAX} large RECONCILE calls are being answered: try again in a moment")
+            return
+
+        def ended(_status: int, _body: str) -> None:
+            self._reconciling -= 1
+
+        rest = _Rest(self._ask, first, parts, ended, partial(self._is_crowded, first.stream))
+
+        def began(status: int, body: str) -> None:
+            done(status, body)
+            rest.said(status, body)
+
+        self._ask(first, began)
+        self._reconciling += 1
+
+    def _is_crowded(self, name: str | None) -> bool:
+        stream = self._streams.get(name or "")
+        return stream is not None and stream.size_bytes > TOLD_BYTES_MAX
 
     def operate(self, call: master.Call, principal: str | None, done: Done) -> None:
         """Let the core decide an operator's call.  Raises InboxFull, and then nothing has happened."""
@@ -345,6 +400,10 @@ class Shell:
                 self._publish(effect)
             case _:
                 raise AssertionError(f"an effect of type {type(effect).__name__}")
+
+
+def _never() -> bool:
+    return False
 
 
 def _accepted(done: Done, status: int, body: str) -> None:

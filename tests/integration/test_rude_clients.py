@@ -151,13 +151,17 @@ async def subscribed(reader: asyncio.StreamReader) -> tuple[str, str]:
 
 MANY = 30_000
 RUDE: dict[str, tuple[bytes, int]] = {
-    "a body beyond the limit": (post(SCHEDULER, b" " * (8 * 1024 * 1024 + 1)), 413),
+    "a body beyond the limit": (post(SCHEDULER, b" " * (32 * 1024 * 1024 + 1)), 413),
     "a length that is a lie": (post(SCHEDULER, b"{}", length=10**12), 413),
     "a bomb": (post(SCHEDULER, gzip.compress(b" " * 50_000_000), "Content-Encoding: gzip"), 413),
     "half a gzip": (post(SCHEDULER, gzip.compress(b"{}" * 9999)[:-9], "Content-Encoding: gzip"), 400),
     "nested arrays": (post(SCHEDULER, b"[" * 50_000), 400),
     "nested objects": (post(OPERATOR, b'{"type":' * 50_000), 400),
-    "too many elements": (post(SCHEDULER, b'{"a":[' + b"{}," * 200_000 + b"{}]}"), 413),
+    "too many elements": (post(SCHEDULER, b'{"a":[' + b"{}," * 600_000 + b"{}]}"), 413),
+    "too many elements of protobuf": (
+        post(SCHEDULER, b"\x2a\x80\xbe\x92\x01" + b"\x0a\x00" * 1_200_000).replace(b"n/json", b"n/x-protobuf", 1),
+        413,
+    ),
     "no call at all": (post(SCHEDULER, b'{"type":"UNKNOWN","framework_id":{"value":"f"}}'), 400),
     "an operator call that is none": (post(OPERATOR, b'{"type":"UNKNOWN"}'), 501),
     "a long id": (post(SCHEDULER, call("KILL", kill={"task_id": {"value": "x" * 10**6}})), 400),
@@ -211,7 +215,7 @@ async def test_large_calls_that_are_right_are_carried_out_while_others_are_serve
         writer.write(post(SCHEDULER, subscribe()))
         framework_id, stream = await subscribed(reader)
         header = f"Mesos-Stream-Id: {stream}"
-        tasks = [{"task_id": {"value": f"t{number}"}} for number in range(5_000)]
+        tasks = [{"task_id": {"value": f"t{number}"}} for number in range(100_000)]
         offers = [{"value": f"o{number}"} for number in range(MANY)]
         launches = [{"type": "LAUNCH", "launch": {"task_infos": []}}] * 10_000
         polite = asyncio.create_task(politely(running))

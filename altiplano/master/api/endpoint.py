@@ -4,30 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Generator, Iterator, MutableMapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Iterator, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from altiplano.engine import http, streams
 from altiplano.engine.connection import SMALL_BODY_BYTES
 from altiplano.engine.streams import EventStream
 from altiplano.master.shell import Shell
+from altiplano.wire import extent, lists
 from altiplano.wire.codec import CODECS, JSON, PROTOBUF, Codec
 from altiplano.wire.errors import WireError
 from altiplano.wire.messages.fields import Message
 
 M = TypeVar("M", bound=Message)
 
-CALL_BYTES_MAX = 8 * 1024 * 1024
+CALL_BYTES_MAX = 32 * 1024 * 1024
 """Size of one call, also after decompression."""
 
-ELEMENTS_MAX = 100_000
-"""Objects, lists and values in one call; reading so many takes as long as one slice of the loop may."""
+ELEMENTS_MAX = 1_000_000
+"""Objects, lists and values in one call."""
+
+ELEMENTS_AT_ONCE = 100_000
+"""Elements of a JSON text that are read in one go; reading so many takes as long as one slice of the loop may.
+Beyond it only the long lists of a call are read, in pieces."""
+
+REST_BYTES_MAX = 1024 * 1024
+"""What such a call may have besides its long lists."""
 
 DECODING_MAX = 2
 """Large calls that are read at the same time."""
 
 LARGE_CALLS_BYTES_MAX = 128 * 1024 * 1024
 """What the bodies of all large calls on their way may have together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallForm(Generic[M]):
+    """The calls of one API: their class, its name in sentences, what every call must fulfil, and its long lists."""
+
+    message: type[M]
+    name: str
+    check: Callable[[M], None]
+    lists: tuple[lists.Path, ...] = ()
 
 
 def require_post(scope: http.Scope) -> None:
@@ -72,19 +91,24 @@ def _accept(scope: http.Scope) -> str | None:
     return ",".join(values) if values else None
 
 
-async def read_call(
-    scope: http.Scope, receive: http.Receive, codec: Codec, kind: type[M], what: str, *, room: Room
-) -> M:
-    """The call in the body of a request; a large one is read beside the loop, and few of those at a time."""
+async def read_call(scope: http.Scope, receive: http.Receive, codec: Codec, form: CallForm[M], *, room: Room) -> M:
+    """The valid call in the body of a request; a large one is read beside the loop, and few of those at a time."""
     length = _length(scope)
     if length is not None and length <= SMALL_BODY_BYTES:
-        return decode(codec, kind, await http.read_body(scope, receive, limit_bytes=CALL_BYTES_MAX), what)
+        return small_call(codec, form, await http.read_body(scope, receive, limit_bytes=CALL_BYTES_MAX))
     if length is not None and length > CALL_BYTES_MAX:
         raise http.Refusal(413, f"the body is longer than {CALL_BYTES_MAX} bytes, the limit of one call")
     with room.share() as share:
         body = await http.read_body(scope, share.metered(receive), limit_bytes=CALL_BYTES_MAX)
         async with room.decoding:
-            return await asyncio.to_thread(_decode_large, codec, kind, body, what)
+            return await asyncio.to_thread(large_call, codec, form, body)
+
+
+def small_call(codec: Codec, form: CallForm[M], body: bytes) -> M:
+    """The valid call in a body that is read on the loop."""
+    call = decode(codec, form.message, body, form.name)
+    form.check(call)
+    return call
 
 
 def _length(scope: http.Scope) -> int | None:
@@ -131,27 +155,35 @@ class Share:
         return metered
 
 
-def _decode_large(codec: Codec, kind: type[M], body: bytes, what: str) -> M:
-    if codec is JSON and count_elements(body) > ELEMENTS_MAX:
-        raise http.Refusal(413, f"the call has more than {ELEMENTS_MAX} elements, the limit of one: send several")
-    return decode(codec, kind, body, what)
+def large_call(codec: Codec, form: CallForm[M], body: bytes) -> M:
+    """The valid call in a body that is read on a thread, no part of it in one long go."""
+    if codec is not JSON:
+        if extent.protobuf_elements(form.message, body, ELEMENTS_MAX) > ELEMENTS_MAX:
+            raise _too_many(ELEMENTS_MAX)
+        call = decode(codec, form.message, body, form.name)
+    elif extent.json_elements(body, ELEMENTS_AT_ONCE) <= ELEMENTS_AT_ONCE:
+        call = decode(codec, form.message, body, form.name)
+    else:
+        call = _with_long_lists(form, body)
+    form.check(call)
+    return call
 
 
-def count_elements(body: bytes) -> int:
-    """Objects, lists and values of a JSON text, about; what stands in strings is not counted if that matters.
+def _with_long_lists(form: CallForm[M], body: bytes) -> M:
+    if not form.lists:
+        raise _too_many(ELEMENTS_AT_ONCE)
+    if extent.json_elements(body, ELEMENTS_MAX) > ELEMENTS_MAX:
+        raise _too_many(ELEMENTS_MAX)
+    try:
+        return lists.decode(form.message, body, form.lists, REST_BYTES_MAX)
+    except lists.TooMany as error:
+        raise http.Refusal(413, str(error)) from error
+    except WireError as error:
+        raise http.Refusal(400, f"Failed to parse body into {form.name}: {error}") from error
 
-    >>> count_elements(b'{"a":[1,2]}')
-    3
-    """
-    count = _marks(body)
-    if count > ELEMENTS_MAX:
-        bare = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-        count = _marks(b"".join(bare.split(b'"')[::2]))
-    return count
 
-
-def _marks(body: bytes) -> int:
-    return body.count(b",") + body.count(b"{") + body.count(b"[")
+def _too_many(limit: int) -> http.Refusal:
+    return http.Refusal(413, f"the call has more than {limit} elements, the limit of one: send several")
 
 
 def decode(codec: Codec, kind: type[M], body: bytes, what: str) -> M:

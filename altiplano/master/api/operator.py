@@ -54,6 +54,18 @@ _LARGE: Mapping[master.CallType, tuple[master.ResponseType, str, Callable[[Snaps
 """Answers that grow with the pool: they are written piece by piece."""
 
 
+def _require_valid(call: master.Call) -> None:
+    """Refuse a call that lacks its type, or what its type asks for."""
+    if call.type is None:
+        raise http.Refusal(400, "Failed to validate master::Call: Expecting 'type' to be present")
+    payload = _PAYLOADS.get(call.type)
+    if payload is not None and getattr(call, payload) is None:
+        raise http.Refusal(400, f"Failed to validate master::Call: Expecting '{payload}' to be present")
+
+
+CALLS = endpoint.CallForm(message=master.Call, name="master::Call", check=_require_valid)
+
+
 class OperatorApi:
     def __init__(self, shell: Shell, shown: settings.Settings) -> None:
         self._shell = shell
@@ -76,6 +88,7 @@ class OperatorApi:
             ),
             Type.GET_ROLES: lambda: Response(type=kind.GET_ROLES, get_roles=view.get_roles(state)),
             Type.GET_WEIGHTS: lambda: Response(type=kind.GET_WEIGHTS, get_weights=view.get_weights(state)),
+            Type.GET_QUOTA: lambda: Response(type=kind.GET_QUOTA, get_quota=view.get_quota(state)),
             Type.GET_MASTER: lambda: Response(type=kind.GET_MASTER, get_master=view.get_master(state)),
         }
 
@@ -83,8 +96,8 @@ class OperatorApi:
         endpoint.require_ready(self._shell)
         endpoint.require_post(scope)
         content = endpoint.content_codec(scope)
-        call = await endpoint.read_call(scope, receive, content, master.Call, "master::Call", room=self._room)
-        kind = _valid_type(call)
+        call = await endpoint.read_call(scope, receive, content, CALLS, room=self._room)
+        kind = call.type
         codec = endpoint.answer_codec(scope)
         if kind is Type.SUBSCRIBE:
             await endpoint.stream(self._shell, receive, send, self._shell.follow(codec))
@@ -98,13 +111,13 @@ class OperatorApi:
             if problem is not None:
                 raise http.Refusal(400, problem)
             await http.respond(send, 200)
-        elif kind in _LARGE:
+        elif kind is not None and kind in _LARGE:
             await self._shell.engine.settle()
             response, name, tree = _LARGE[kind]
             shown = answers.response(response, name, tree(snapshot.take(self._shell.core.state)))
             write = answers.written(codec, shown)
             await http.respond_pieces(send, write(), content_type=codec.media_type, scope=scope)
-        elif kind in self._reads:
+        elif kind is not None and kind in self._reads:
             await self._shell.engine.settle()
             await http.respond(send, 200, self._read(kind, codec), content_type=codec.media_type, scope=scope)
         else:
@@ -116,9 +129,9 @@ class OperatorApi:
     def small(self, scope: http.Scope, body: bytes, answer: http.Answer) -> bool:
         """The same for short reads whose answer is short as well, where nothing has to be waited for."""
         endpoint.require_ready(self._shell)
-        call = endpoint.decode(endpoint.content_codec(scope), master.Call, body, "master::Call")
-        kind = _valid_type(call)
-        if kind not in self._reads or not self._shell.engine.settled:
+        call = endpoint.small_call(endpoint.content_codec(scope), CALLS, body)
+        kind = call.type
+        if kind is None or kind not in self._reads or not self._shell.engine.settled:
             return False
         codec = endpoint.answer_codec(scope)
         read = self._read(kind, codec)
@@ -141,16 +154,6 @@ class OperatorApi:
         return master.ResponseGetMetrics(
             metrics=tuple(mesos.Metric(name=name, value=value) for name, value in snapshot.items())
         )
-
-
-def _valid_type(call: master.Call) -> Type:
-    """The type of a call that has all that its type asks for."""
-    if call.type is None:
-        raise http.Refusal(400, "Failed to validate master::Call: Expecting 'type' to be present")
-    payload = _PAYLOADS.get(call.type)
-    if payload is not None and getattr(call, payload) is None:
-        raise http.Refusal(400, f"Failed to validate master::Call: Expecting '{payload}' to be present")
-    return call.type
 
 
 def _with_our_version(data: bytes) -> bytes:

@@ -16,6 +16,20 @@ from altiplano.wire.messages import scheduler
 STREAM_HEADER = b"mesos-stream-id"
 
 
+def _require_valid(call: scheduler.Call) -> None:
+    problem = validation.call_problem(call)
+    if problem is not None:
+        raise http.Refusal(400, f"Failed to validate scheduler::Call: {problem}")
+
+
+CALLS = endpoint.CallForm(
+    message=scheduler.Call,
+    name="scheduler::Call",
+    check=_require_valid,
+    lists=(("reconcile", "tasks"), ("decline", "offer_ids")),
+)
+
+
 class SchedulerApi:
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
@@ -25,8 +39,7 @@ class SchedulerApi:
         endpoint.require_ready(self._shell)
         endpoint.require_post(scope)
         codec = endpoint.content_codec(scope)
-        call = await endpoint.read_call(scope, receive, codec, scheduler.Call, "scheduler::Call", room=self._room)
-        _require_valid(call)
+        call = await endpoint.read_call(scope, receive, codec, CALLS, room=self._room)
         stream_id = http.header(scope, STREAM_HEADER)
         if call.type is scheduler.CallType.SUBSCRIBE and call.subscribe is not None:
             await self._subscribe(scope, receive, send, call, call.subscribe, stream_id)
@@ -39,8 +52,7 @@ class SchedulerApi:
     def small(self, scope: http.Scope, body: bytes, answer: http.Answer) -> bool:
         """The same for a short call, but for SUBSCRIBE, without a task of its own."""
         endpoint.require_ready(self._shell)
-        call = endpoint.decode(endpoint.content_codec(scope), scheduler.Call, body, "scheduler::Call")
-        _require_valid(call)
+        call = endpoint.small_call(endpoint.content_codec(scope), CALLS, body)
         if call.type is scheduler.CallType.SUBSCRIBE:
             return False
         self._shell.call(call, http.header(scope, STREAM_HEADER), None, partial(http.answer_text, answer))
@@ -62,9 +74,3 @@ class SchedulerApi:
         stream = self._shell.subscribe(codec, framework_id, subscribe, None)
         headers = ((STREAM_HEADER, stream.name.encode()),)
         await endpoint.stream(self._shell, receive, send, stream, headers=headers)
-
-
-def _require_valid(call: scheduler.Call) -> None:
-    problem = validation.call_problem(call)
-    if problem is not None:
-        raise http.Refusal(400, f"Failed to validate scheduler::Call: {problem}")

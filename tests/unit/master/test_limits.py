@@ -13,7 +13,8 @@ from altiplano.master import validation
 from altiplano.master.api import endpoint
 from altiplano.master.outcome import SENTENCE_CHARS_MAX
 from altiplano.master.state import Config
-from altiplano.wire.codec import JSON, PROTOBUF
+from altiplano.wire import extent, lists, protobuf
+from altiplano.wire.codec import JSON, PROTOBUF, Codec
 from altiplano.wire.messages import mesos, scheduler
 from tests.unit.master.pool import CallType, Capability, Pool
 
@@ -157,11 +158,18 @@ def arriving(*parts: bytes) -> http.Receive:
     return receive
 
 
-async def read(body: bytes, room: endpoint.Room, *, sized: bool = True) -> scheduler.Call:
+# What a call must fulfil besides has tests of its own.
+CALLS = endpoint.CallForm(
+    message=scheduler.Call,
+    name="scheduler::Call",
+    check=lambda call: None,
+    lists=(("reconcile", "tasks"), ("decline", "offer_ids")),
+)
+
+
+async def read(body: bytes, room: endpoint.Room, *, sized: bool = True, codec: Codec = JSON) -> scheduler.Call:
     headers = {"content_length": str(len(body))} if sized else {}
-    return await endpoint.read_call(
-        scope(**headers), arriving(body[:7], body[7:]), JSON, scheduler.Call, "scheduler::Call", room=room
-    )
+    return await endpoint.read_call(scope(**headers), arriving(body[:7], body[7:]), codec, CALLS, room=room)
 
 
 def declines(count: int, value: str = "o") -> bytes:
@@ -189,7 +197,10 @@ async def test_large_calls_are_read_as_small_ones_are(sized: bool):
     ("body", "status", "limit"),
     [
         (b" " * (endpoint.CALL_BYTES_MAX + 1), 413, endpoint.CALL_BYTES_MAX),
-        (declines(50_000), 413, endpoint.ELEMENTS_MAX),
+        (declines(lists.ELEMENTS_MAX + 1), 413, lists.ELEMENTS_MAX),
+        (declines(endpoint.ELEMENTS_MAX // 2), 413, endpoint.ELEMENTS_MAX),
+        (b'{"accept":{"offer_ids":[' + b"{}," * endpoint.ELEMENTS_AT_ONCE + b"{}]}}", 400, None),
+        (b'{"other":' + declines(endpoint.ELEMENTS_AT_ONCE) + b"}", 413, endpoint.REST_BYTES_MAX),
         (b'{"a":' * 50_000, 400, None),
         (b"[" * 90_000, 400, None),
         (b"{" + b'"a":[' * 60_000, 400, None),
@@ -215,7 +226,7 @@ async def test_what_stands_in_strings_is_not_counted():
             kill=scheduler.CallKill(task_id=mesos.TaskID(value='\\",{' * 200_000)),
         )
     )
-    assert endpoint.count_elements(body) < 20
+    assert extent.json_elements(body, 19) < 20
     assert (await read(body, endpoint.Room())).kill is not None
 
 
@@ -231,11 +242,7 @@ async def test_large_calls_together_have_a_limit_and_slow_ones_take_no_room_befo
         return {"type": "http.disconnect"}
 
     slow = [
-        asyncio.create_task(
-            endpoint.read_call(
-                scope(content_length="8000000"), trickle, JSON, scheduler.Call, "scheduler::Call", room=room
-            )
-        )
+        asyncio.create_task(endpoint.read_call(scope(content_length="8000000"), trickle, JSON, CALLS, room=room))
         for _ in range(50)
     ]
     await asyncio.sleep(0)
@@ -256,3 +263,27 @@ async def test_protobuf_that_nests_without_end_is_refused():
     with pytest.raises(http.Refusal) as caught:
         endpoint.decode(PROTOBUF, scheduler.Call, body, "scheduler::Call")
     assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("codec", [JSON, PROTOBUF], ids=["json", "protobuf"])
+async def test_a_hundred_thousand_tasks_are_reconciled_in_one_call(codec: Codec):
+    tasks = tuple(
+        scheduler.CallReconcileTask(
+            task_id=mesos.TaskID(value=f'task-{number} "}},{{"'), agent_id=mesos.AgentID(value=f"agent-{number}")
+        )
+        for number in range(100_000)
+    )
+    call = scheduler.Call(
+        type=CallType.RECONCILE,
+        framework_id=mesos.FrameworkID(value="f"),
+        reconcile=scheduler.CallReconcile(tasks=tasks),
+    )
+    assert await read(codec.encode(call), endpoint.Room(), codec=codec) == call
+
+
+async def test_a_protobuf_body_has_as_many_elements_at_most_as_one_of_json():
+    empty_ids = b"\x0a\x00" * endpoint.ELEMENTS_MAX
+    body = b"\x2a" + protobuf.varint(len(empty_ids)) + empty_ids
+    with pytest.raises(http.Refusal, match=str(endpoint.ELEMENTS_MAX)) as caught:
+        await read(body, endpoint.Room(), codec=PROTOBUF)
+    assert caught.value.status == 413
