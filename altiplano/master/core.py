@@ -17,6 +17,7 @@ from altiplano.master import (
     invariants,
     offers,
     operations,
+    quotas,
     reconcile,
     snapshot,
     tasks,
@@ -151,7 +152,7 @@ class Core:
             case facts.AgentsReviewed():
                 state.allocator.review(fact.count)
             case facts.AgentsVisited():
-                state.allocator.visited(fact.agent_ids)
+                state.allocator.visited(fact.agent_ids, fact.withheld)
             case facts.TurnKept():
                 offers.apply_turn_kept(state, fact)
             case facts.OffersTold():
@@ -228,6 +229,8 @@ class Core:
                 _apply_epoch(state, fact)
             case facts.WeightsSet():
                 _apply_weights(state, fact)
+            case facts.QuotasSet():
+                quotas.apply_set(state, fact)
             case _:
                 raise AssertionError(f"a fact of type {type(fact).__name__}")
 
@@ -243,6 +246,7 @@ class Core:
         state = self.state
         yield facts.EpochBegan(epoch=state.epoch, master_id=state.master_id, at_s=state.elected_s)
         yield facts.WeightsSet(weights=tuple(state.weights.items()))
+        yield quotas.summary(state)
         for agent in state.agents.values():
             if agent.membership is Membership.LEAVING:
                 continue
@@ -345,6 +349,12 @@ def _operator_calls(out: Outcome, event: events.OperatorCalls) -> None:
             out.holds(facts.WeightsSet(weights=weights))
             out.note("an operator set weights: " + ", ".join(f"{role} {weight:g}" for role, weight in weights))
             out.reply(event.to, 200)
+        case master.CallType.UPDATE_QUOTA if call.update_quota is not None:
+            out.reply(event.to, *quotas.update(out, call.update_quota))
+        case master.CallType.SET_QUOTA if call.set_quota is not None:
+            out.reply(event.to, *quotas.set_one(out, call.set_quota.quota_request))
+        case master.CallType.REMOVE_QUOTA if call.remove_quota is not None:
+            out.reply(event.to, *quotas.remove(out, call.remove_quota.role))
         case _:
             out.reply(event.to, 501, f"{call.type.value if call.type else 'a call without type'} is not built yet")
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import msgspec
+
 from altiplano.engine.core import Fact
 from altiplano.master.state import Parting
 from altiplano.model.resources import Resources
@@ -85,6 +87,20 @@ class WeightsSet(Fact, frozen=True, kw_only=True):
     weights: tuple[tuple[str, float], ...]
 
 
+class RoleQuota(msgspec.Struct, frozen=True, kw_only=True):
+    """Amounts in thousandths; both empty: the role has no quota."""
+
+    role: str
+    guarantees: tuple[tuple[str, int], ...] = ()
+    limits: tuple[tuple[str, int], ...] = ()
+
+
+class QuotasSet(Fact, frozen=True, kw_only=True):
+    """These roles have these guarantees and limits from now on; other roles keep theirs."""
+
+    quotas: tuple[RoleQuota, ...]
+
+
 DURABLE = (
     EpochBegan,
     AgentAdmitted,
@@ -95,6 +111,7 @@ DURABLE = (
     FrameworkAway,
     FrameworkRemoved,
     WeightsSet,
+    QuotasSet,
 )
 
 
@@ -312,9 +329,13 @@ class AgentsReviewed(Volatile, frozen=True, kw_only=True):
 
 
 class AgentsVisited(Volatile, frozen=True, kw_only=True):
-    """These agents of the run have been looked at; what was kept waiting for somebody on them is free again."""
+    """These agents of the run have been looked at; what was kept waiting for somebody on them is free again.
+
+    Of those that are `withheld`, quotas kept something back that somebody would have been offered.
+    """
 
     agent_ids: tuple[str, ...]
+    withheld: tuple[str, ...] = ()
 
 
 class TurnKept(Volatile, frozen=True, kw_only=True):
@@ -423,6 +444,8 @@ AnyFact = (
     | FrameworkRegistered
     | FrameworkAway
     | FrameworkRemoved
+    | WeightsSet
+    | QuotasSet
     | TimerSet
     | FrameworkSubscribed
     | FrameworkBrought

@@ -10,6 +10,7 @@ import msgspec
 
 import altiplano
 from altiplano.master import infos, pieces, settings, snapshot, taskrows, view
+from altiplano.master.allocator.quota import Quota
 from altiplano.master.pieces import Objects, Rows, Tree
 from altiplano.master.snapshot import FrameworkThen
 from altiplano.master.state import Agent, Executor, MasterState, Offer, Presence, Task
@@ -265,7 +266,7 @@ def roles(known: MasterState) -> Shown:
             {
                 "name": role,
                 "weight": known.allocator.shares.weight(role),
-                "quota": {"role": role, "guarantee": {}, "limit": {}, "consumed": amounts(used)},
+                "quota": _quota_of(known, role),
                 "resources": amounts(used + offered),
                 "allocated": amounts(used),
                 "offered": amounts(offered),
@@ -274,6 +275,14 @@ def roles(known: MasterState) -> Shown:
             }
         )
     return {"roles": rows}
+
+
+def _quota_of(known: MasterState, role: str) -> Shown:
+    one = known.allocator.quotas.of.get(role, Quota())
+    consumed = known.allocator.quotas.consumed(role)
+    parts = {"guarantee": one.guarantees, "limit": one.limits, "consumed": consumed}
+    named = {what: {name: amount / 1000 for name, amount in part.items() if amount} for what, part in parts.items()}
+    return {"role": role, **named}
 
 
 def state_summary(known: MasterState, shown: settings.Settings) -> Tree:
@@ -306,6 +315,11 @@ def _framework_summary(then: FrameworkThen) -> Shown:
 
 def _counts(counts: Counter[State]) -> Shown:
     return {one.value: counts[one] for one in State if one is not State.UNKNOWN}
+
+
+def quota(known: MasterState) -> Shown:
+    shown: Shown = msgspec.to_builtins(view.quota_status(known))
+    return shown
 
 
 def weights(known: MasterState) -> list[Shown]:

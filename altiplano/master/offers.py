@@ -161,7 +161,7 @@ def allocate(out: Outcome) -> None:
 def _slice(out: Outcome) -> None:
     state = out.state
     plan = state.allocator.plan()
-    out.holds(facts.AgentsVisited(agent_ids=plan.visited))
+    out.holds(facts.AgentsVisited(agent_ids=plan.visited, withheld=plan.withheld))
     made: dict[str, list[mesos.Offer]] = {}
     number = state.next_offer
     for pick in plan.picks:

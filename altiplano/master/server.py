@@ -37,7 +37,7 @@ from altiplano.ports.clock import Clock
 from altiplano.ports.ids import Ids
 from altiplano.ports.log import Registry
 from altiplano.wire.codec import JSON
-from altiplano.wire.messages import master, mesos
+from altiplano.wire.messages import master, mesos, quota
 
 MASTER_PREFIX = "/master"
 
@@ -106,6 +106,12 @@ class Router:
         if path == "/weights" and scope["method"] == "PUT":
             await self._put_weights(scope, receive, send)
             return
+        if path == "/quota" and scope["method"] == "POST":
+            await self._post_quota(scope, receive, send)
+            return
+        if path.startswith("/quota/") and scope["method"] == "DELETE":
+            await self._delete_quota(path.removeprefix("/quota/"), send)
+            return
         if path == "/logging/toggle":
             await _toggle_logging(scope, send)
             return
@@ -136,6 +142,19 @@ class Router:
         update = endpoint.decode(JSON, master.CallUpdateWeights, body, "a list of weights")
         call = master.Call(type=master.CallType.UPDATE_WEIGHTS, update_weights=update)
         await self._operate(call, send)
+
+    async def _post_quota(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        """The older form of SET_QUOTA: an object with role, guarantee and force."""
+        endpoint.require_ready(self._shell)
+        body = await http.read_body(scope, receive, limit_bytes=FORM_BYTES_MAX)
+        request = endpoint.decode(JSON, quota.QuotaRequest, body, "a quota request")
+        wanted = master.CallSetQuota(quota_request=request)
+        await self._operate(master.Call(type=master.CallType.SET_QUOTA, set_quota=wanted), send)
+
+    async def _delete_quota(self, role: str, send: http.Send) -> None:
+        endpoint.require_ready(self._shell)
+        gone = master.CallRemoveQuota(role=role)
+        await self._operate(master.Call(type=master.CallType.REMOVE_QUOTA, remove_quota=gone), send)
 
     async def _operate(self, call: master.Call, send: http.Send) -> None:
         done = endpoint.Awaited()

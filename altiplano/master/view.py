@@ -11,7 +11,7 @@ from altiplano.master.state import Agent, Framework, MasterState, Presence, Task
 from altiplano.model.resources import Kind, Resources
 from altiplano.model.tasks import State
 from altiplano.wire import json, translate
-from altiplano.wire.messages import master, mesos
+from altiplano.wire.messages import master, mesos, quota
 
 Capability = mesos.AgentInfoCapabilityType
 
@@ -142,9 +142,9 @@ def get_roles(state: MasterState) -> master.ResponseGetRoles:
 
 
 def roles(state: MasterState) -> list[str]:
-    """Roles that frameworks have or that have a weight, and `*`."""
+    """Roles that frameworks have or that have a weight or a quota, and `*`."""
     names = {role for framework in state.frameworks.values() for role in framework.roles}
-    return sorted({"*", *names, *state.weights})
+    return sorted({"*", *names, *state.weights, *state.allocator.quotas.of})
 
 
 def members_of(state: MasterState, role: str) -> list[Framework]:
@@ -175,6 +175,32 @@ def _role(state: MasterState, role: str) -> mesos.Role:
         frameworks=tuple(mesos.FrameworkID(value=one.id) for one in members_of(state, role)),
         resources=resources(used + offered),
     )
+
+
+def get_quota(state: MasterState) -> master.ResponseGetQuota:
+    return master.ResponseGetQuota(status=quota_status(state))
+
+
+def quota_status(state: MasterState) -> quota.QuotaStatus:
+    """All quotas, in the form of today and, where there is a guarantee, in the one of old clients."""
+    of = state.allocator.quotas.of
+    return quota.QuotaStatus(
+        infos=tuple(
+            quota.QuotaInfo(
+                role=role, guarantee=resources(Resources((Kind(name=n), v) for n, v in one.guarantees.items()))
+            )
+            for role, one in of.items()
+            if one.guarantees
+        ),
+        configs=tuple(
+            quota.QuotaConfig(role=role, guarantees=_scalars(one.guarantees), limits=_scalars(one.limits))
+            for role, one in of.items()
+        ),
+    )
+
+
+def _scalars(amounts: Mapping[str, int]) -> dict[str, mesos.ValueScalar]:
+    return {name: mesos.ValueScalar(value=amount / 1000) for name, amount in amounts.items()}
 
 
 def get_weights(state: MasterState) -> master.ResponseGetWeights:

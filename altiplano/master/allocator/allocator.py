@@ -16,17 +16,22 @@ The rules, beside the fair order (`sorter`) and refusals (`filters`), are in `sl
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 
 from altiplano.master.allocator.filters import Filters, Refusal, Refused
 from altiplano.master.allocator.pool import Client, Member, Minimums, Pick, Plan, Turn, allocatable, is_reserved
+from altiplano.master.allocator.quota import Quota, Quotas
 from altiplano.master.allocator.slices import PAIRS_PER_SLICE, Slice
 from altiplano.master.allocator.sorter import Shares, Vector
 from altiplano.model.resources import EMPTY, Resources
 
 POSTPONED_RUNS_MAX = 20
 """Runs after which a framework that revives all the time is told what there is for it."""
+
+WITHHELD_PER_RUN = 16
+"""Agents held back by quotas that are looked at again in one run."""
 
 MARKED_FOR_MAX = 4
 """An agent that is marked for more frameworks than these is marked for all."""
@@ -49,6 +54,7 @@ class Allocator:
         self.interval_s = interval_s
         self.minimums = minimums
         self.shares = Shares()
+        self.quotas = Quotas(self.shares, minimums)
         self.filters = Filters()
         self.members: dict[str, Member] = {}
         self.clients: dict[str, Client] = {}
@@ -68,6 +74,9 @@ class Allocator:
         self._offerable: dict[str, None] = {}
         self._review: list[str] = []
         self._joined = 0
+        self._withheld: dict[str, None] = {}
+        self._again: set[str] = set()
+        self._room_grew = False
         self._excluded = excluded
         self._gpus_apart = gpus_apart
 
@@ -83,7 +92,7 @@ class Allocator:
             reserved=is_reserved(total),
             active=False,
         )
-        self.shares.add_total(self.vector(total), 1)
+        self._add_total(self.members[agent_id], 1)
 
     def activate_agent(self, agent_id: str, active: bool) -> None:
         """Offer an agent, or stop doing so."""
@@ -97,9 +106,10 @@ class Allocator:
         """An agent is gone; nothing of it is held by anybody."""
         self._end_turn(agent_id)
         member = self.members.pop(agent_id)
-        self.shares.add_total(self.vector(member.total), -1)
+        self._add_total(member, -1)
         self.filters.drop_agent(agent_id)
         self._offerable.pop(agent_id, None)
+        self._withheld.pop(agent_id, None)
         self.marked.pop(agent_id, None)
         self.queue.pop(agent_id, None)
 
@@ -110,11 +120,11 @@ class Allocator:
             return
         self._end_turn(agent_id)
         used = member.total - member.free
-        self.shares.add_total(self.vector(member.total), -1)
-        self.shares.add_total(self.vector(total), 1)
+        self._add_total(member, -1)
         self._set_free(member, total - used if total.contains(used) else EMPTY)
         member.total = total
         member.gpus, member.reserved = total.scalar("gpus") > 0, is_reserved(total)
+        self._add_total(member, 1)
         self.filters.drop_agent(agent_id)
         self._freed(agent_id, member)
 
@@ -192,6 +202,13 @@ class Allocator:
     def set_weight(self, role: str, weight: float) -> None:
         self.shares.set_weight(role, weight)
 
+    def set_quota(self, role: str, quota: Quota) -> None:
+        """Give a role guarantees and limits, or none; what it held back is looked at again."""
+        self.quotas.set(role, quota)
+        for agent_id in self._offerable:
+            if agent_id not in self.turns:
+                self.mark(agent_id)
+
     # -- resources
 
     def allocate(self, agent_id: str, framework_id: str, role: str, resources: Resources) -> None:
@@ -210,6 +227,9 @@ class Allocator:
         member = self.members[agent_id]
         if member.waited_for != (framework_id, role):
             member.waited_for = None
+        if agent_id in self._again:
+            # Room was found where there was none before: there may be more of it.
+            self._room_grew = True
         self._count_offer(framework_id, 1)
         self._take(agent_id, framework_id, role, resources, count=1)
 
@@ -225,6 +245,7 @@ class Allocator:
         member = self.members[agent_id]
         self._set_free(member, member.free + resources)
         self.shares.change(role, framework_id, self.vector(resources), -1)
+        self._count(member, role, resources, -1)
         self._freed(agent_id, member)
 
     def offer_ended(self, framework_id: str) -> None:
@@ -302,6 +323,8 @@ class Allocator:
                     self._end_turn(agent_id)
                 elif agent_id in self._offerable:
                     self.mark(agent_id, framework_id)
+        if self._room_grew:
+            self._mark_withheld()
         self.due_s = None
         self.running = True
         self.runs += 1
@@ -313,17 +336,25 @@ class Allocator:
         """What the next slice of the run offers, about `pairs_max` pairs long.  Changes nothing."""
         return Slice(self, pairs_max).plan()
 
-    def visited(self, agent_ids: Iterable[str]) -> None:
-        """These agents were looked at; turns kept on them are over, unless they are kept again."""
+    def visited(self, agent_ids: Iterable[str], withheld: Iterable[str] = ()) -> None:
+        """These agents were looked at; turns kept on them are over, unless they are kept again.
+
+        Of those that are `withheld` somebody would have been offered more but for quotas.
+        """
         for agent_id in agent_ids:
             self.visits += 1
             self.queue.pop(agent_id, None)
+            self._withheld.pop(agent_id, None)
             if agent_id in self.turns:
                 self._end_turn(agent_id, mark=False)
+        self._withheld.update(dict.fromkeys(withheld))
 
     def end(self) -> None:
         """The run is over; who may be told has been told."""
         self.running = False
+        self._again.clear()
+        if self._room_grew:
+            self._mark_withheld()
         self.postponed = {
             framework_id: self.postponed.get(framework_id, 0) + 1
             for framework_id in self.owed
@@ -376,6 +407,31 @@ class Allocator:
             return [agent_id for agent_id in self.members if agent_id in self.marked]
         return sorted(self.marked, key=lambda agent_id: self.members[agent_id].number)
 
+    def _add_total(self, member: Member, sign: int) -> None:
+        self.shares.add_total(self.vector(member.total), sign)
+        if member.reserved:
+            self.quotas.add_agent(member.total, sign)
+        self._room_grew = self._room_grew or bool(self.quotas.of)
+
+    def _count(self, member: Member, role: str, resources: Resources, sign: int) -> None:
+        """Count what a role holds towards its quota."""
+        if member.reserved or self.quotas.of:
+            self.quotas.change(role, resources, sign, reserved=member.reserved)
+            self._room_grew = self._room_grew or sign < 0
+
+    def _mark_withheld(self) -> None:
+        """Where quotas leave more room than before, some of the agents that were held back are looked at again.
+
+        Mostly what was freed is where it was freed; to look at all would cost as much as there are agents, for
+        every event.  As long as something comes of it, or room grows, the next ones follow.
+        """
+        self._room_grew = False
+        for agent_id in list(itertools.islice(self._withheld, WITHHELD_PER_RUN)):
+            del self._withheld[agent_id]
+            if agent_id in self._offerable and agent_id not in self.turns:
+                self._again.add(agent_id)
+                self.mark(agent_id)
+
     def _set_free(self, member: Member, free: Resources) -> None:
         member.free = free
         member.vector = None
@@ -386,6 +442,7 @@ class Allocator:
         vector = self.vector_free(member) if whole else self.vector(resources)
         self._set_free(member, EMPTY if whole else member.free - resources)
         self.shares.change(role, framework_id, vector, 1, count)
+        self._count(member, role, resources, 1)
         self._freed(agent_id, member, mark=False)
 
     def _count_offer(self, framework_id: str, change: int) -> None:
@@ -433,6 +490,7 @@ class Allocator:
             self._changed(turn.framework_id, client)
             self._set_free(member, member.free + turn.resources)
             self.shares.change(turn.role, turn.framework_id, self.vector(turn.resources), -1)
+            self._count(member, turn.role, turn.resources, -1)
             self._freed(agent_id, member, mark=mark)
 
     def _end_turns_of(self, framework_id: str, roles: Iterable[str]) -> None:

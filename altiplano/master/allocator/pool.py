@@ -80,6 +80,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     picks: tuple[Pick, ...]
     pairs: int
     """Pairs of agent and framework that were looked at: the work it took."""
+    withheld: tuple[str, ...] = ()
+    """Agents of which somebody would have been offered more but for quotas."""
 
 
 def is_reserved(resources: Resources) -> bool:

@@ -14,13 +14,15 @@ How a run is cut into slices does not change what it offers.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from altiplano.master.allocator import split
 from altiplano.master.allocator.filters import Refused
 from altiplano.master.allocator.pool import Member, Pick, Plan, allocatable
-from altiplano.master.allocator.sorter import Draft
-from altiplano.model.resources import Resources
+from altiplano.master.allocator.quota import Room, cut_down
+from altiplano.master.allocator.sorter import Draft, Order
+from altiplano.model.resources import EMPTY, Resources
 
 if TYPE_CHECKING:
     from altiplano.master.allocator.allocator import Allocator
@@ -41,7 +43,12 @@ class Slice:
     def __init__(self, allocator: Allocator, pairs_max: int) -> None:
         self._allocator = allocator
         self._pairs_max = pairs_max
-        self._draft = Draft(allocator.shares)
+        # Where no role has a quota, nothing of them is asked for.
+        self._room = Room(allocator.quotas) if allocator.quotas.of else None
+        self._draft = Draft(allocator.shares, counts_all=self._room is not None)
+        self._withheld: list[str] = []
+        self._was_cut = False
+        """Whether quotas kept somebody from some of the agent that is visited."""
         self._picks: list[Pick] = []
         self._pairs = 0
         self._turns_ended: dict[str, int] = {}
@@ -67,7 +74,7 @@ class Slice:
                 self._visit(agent_id, candidates)
         finally:
             self._draft.undo()
-        return Plan(visited=tuple(visited), picks=tuple(self._picks), pairs=self._pairs)
+        return Plan(visited=tuple(visited), picks=tuple(self._picks), pairs=self._pairs, withheld=tuple(self._withheld))
 
     # -- one agent
 
@@ -79,12 +86,14 @@ class Slice:
         if turn is not None:
             free = free + turn.resources
             self._draft.change(turn.role, turn.framework_id, allocator.vector(turn.resources), -1)
+            if self._room is not None:
+                self._room.take(turn.role, turn.resources, -1)
             self._end_turn(turn.framework_id)
         if not member.active:
             return
         cuts = self._cuts(agent_id, member, free) if len(self._waiting) > self._left else 1
         before = len(self._picks)
-        self._went_on = self._divided = False
+        self._went_on = self._divided = self._was_cut = False
         while free:
             piece = split.part(free, cuts) if cuts > 1 else free
             pick = self._choose(agent_id, member, piece, free, candidates)
@@ -92,6 +101,7 @@ class Slice:
                 self._take(member, pick)
                 # Whatever is left waits as well where an agent is kept for somebody: it is kept for one only.
                 if pick.waits or pick.resources is free:
+                    free = EMPTY
                     break
                 free = free - pick.resources
                 cuts = max(1, cuts - 1)
@@ -100,6 +110,8 @@ class Slice:
             else:
                 break
         self._left -= len(self._picks) > before
+        if self._was_cut and free:
+            self._withheld.append(agent_id)
 
     def _is_tired_of_parts(self, framework_id: str) -> bool:
         declined = self._allocator.clients[framework_id].parts_declined
@@ -117,6 +129,8 @@ class Slice:
         whole = pick.resources is member.free
         vector = allocator.vector_free(member) if whole else allocator.vector(pick.resources)
         self._draft.change(pick.role, pick.framework_id, vector, 1, int(not pick.waits))
+        if self._room is not None:
+            self._room.take(pick.role, pick.resources)
 
     def _choose(
         self, agent_id: str, member: Member, piece: Resources, free: Resources, candidates: tuple[str, ...] | None
@@ -124,12 +138,27 @@ class Slice:
         """Who is offered the piece: the first framework in the fair order that may have it."""
         if candidates is not None:
             return self._choose_among(agent_id, member, piece, free, candidates)
+        shares, room = self._allocator.shares, self._room
+        if room is None:
+            return self._first_of(shares.in_order(), agent_id, member, piece, free)
+        # What is guaranteed comes before what is only fair; who is at its limit is not even asked.
+        self._was_cut = self._was_cut or bool(room.full)
+        pick = None
+        if room.lacking:
+            pick = self._first_of(shares.in_order(only=room.lacking), agent_id, member, piece, free)
+        return pick or self._first_of(shares.in_order(room.full | room.lacking), agent_id, member, piece, free)
+
+    def _first_of(
+        self, orders: Iterator[Order], agent_id: str, member: Member, piece: Resources, free: Resources
+    ) -> Pick | None:
         allocator = self._allocator
+        alike = self._room is None and not member.reserved
         enough = allocatable(piece, allocator.minimums)
-        for order in allocator.shares.in_order():
-            mine, all_mine = _of_role(member, order.path, piece, free)
-            if member.reserved:
+        for order in orders:
+            mine, all_mine = (piece, free) if alike else self._of_role(member, order.path, piece, free)
+            if not alike:
                 enough = allocatable(mine, allocator.minimums)
+                self._pairs += 1
             for key in order.keys:
                 pick = self._ask(agent_id, member, key[2], order.path, mine, all_mine, enough)
                 if pick is not None:
@@ -145,7 +174,7 @@ class Slice:
         if len(asked) > 1:
             asked.sort(key=lambda place: shares.rank(place[1], place[0]))
         for framework_id, role in asked:
-            mine, all_mine = _of_role(member, role, piece, free)
+            mine, all_mine = self._of_role(member, role, piece, free)
             enough = allocatable(mine, self._allocator.minimums)
             pick = self._ask(agent_id, member, framework_id, role, mine, all_mine, enough)
             if pick is not None:
@@ -206,9 +235,11 @@ class Slice:
         found = pairs = 0
         if not allocator.without and not allocator.turns:
             return enough
-        anybody = self._takes_anything()
+        # What quotas leave takes some time to tell, so less of that is looked at.
+        pairs_max = LOOKAHEAD_PAIRS_MAX if self._room is None else self._pairs_max
+        anybody = self._room is None and self._takes_anything()
         for agent_id, candidates in allocator.queue.items():
-            if found >= enough or pairs >= LOOKAHEAD_PAIRS_MAX:
+            if found >= enough or pairs >= pairs_max:
                 return enough
             pairs += 1
             if anybody and candidates is None and self._is_plain(agent_id):
@@ -265,22 +296,29 @@ class Slice:
             return False
         for role in client.roles:
             if role not in client.suppressed:
-                mine, _ = _of_role(member, role, free, free)
+                mine, _ = self._of_role(member, role, free, free)
                 enough = allocatable(mine, allocator.minimums)
                 refused = allocator.refused(agent_id, member, framework_id, role, mine, enough=enough)
                 if refused is Refused.NO or (refused is Refused.SHORTLY and not _is_over(member, framework_id, role)):
                     return True
         return False
 
+    def _of_role(self, member: Member, role: str, piece: Resources, free: Resources) -> tuple[Resources, Resources]:
+        """What may go to a role of a piece, and of all that is free."""
+        if not member.reserved and self._room is None:
+            return piece, free
+        all_mine = free.allocatable_to(role) if member.reserved else free
+        mine = all_mine if piece is free else piece.allocatable_to(role) if member.reserved else piece
+        if self._room is None:
+            return mine, all_mine
+        most = self._room.most(role)
+        if not most:
+            return mine, all_mine
+        was, all_mine = all_mine, cut_down(all_mine, most)
+        self._was_cut = self._was_cut or all_mine is not was
+        return (all_mine if mine is was else cut_down(mine, most)), all_mine
+
 
 def _is_over(member: Member, framework_id: str, role: str) -> bool:
     """Whether an agent was kept for a framework for so long that it is not kept any more."""
     return member.waits >= WAITS_MAX and member.waited_for == (framework_id, role)
-
-
-def _of_role(member: Member, role: str, piece: Resources, free: Resources) -> tuple[Resources, Resources]:
-    """What may go to a role of a piece, and of all that is free."""
-    if not member.reserved:
-        return piece, free
-    all_mine = free.allocatable_to(role)
-    return (all_mine if piece is free else piece.allocatable_to(role)), all_mine

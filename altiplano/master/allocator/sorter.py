@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from operator import add, neg, truediv
 
 Vector = tuple[int, ...]
@@ -184,6 +184,7 @@ class Shares:
         self._levels: dict[str, Order] = {"": Order("", self.axes, is_level=True, up=None)}
         self._members: dict[str, Order] = {}
         self._weights: dict[str, float] = {}
+        self.held_by_all: Vector = ()
 
     # -- amounts
 
@@ -202,6 +203,7 @@ class Shares:
 
     def _add_axis(self, name: str) -> None:
         self.axes.add(name)
+        self.held_by_all = (*self.held_by_all, 0)
         for order in (*self._levels.values(), *self._members.values()):
             for entry in order.entries.values():
                 entry.held = (*entry.held, 0)
@@ -220,9 +222,16 @@ class Shares:
         """The frameworks of a role, as they compete."""
         return self._members.get(role)
 
-    def in_order(self) -> Iterator[Order]:
-        """The frameworks of one role after the other, of roles where some take part, fairest role first."""
-        return _walk(self._levels[""])
+    def in_order(self, without: Set[str] = frozenset(), only: Set[str] | None = None) -> Iterator[Order]:
+        """The frameworks of one role after the other, of roles where some take part, fairest role first.
+
+        `without` and `only` say which roles of the first level are left out, with all below them.
+        """
+        root = self._levels[""]
+        if not without and only is None:
+            return _walk(root)
+        root.settle()
+        return _chosen(root, without, only)
 
     def rank(self, role: str, framework_id: str) -> tuple[Key, ...]:
         """Keys from the root down to a framework that takes part: whoever has the smaller comes first in all."""
@@ -275,6 +284,7 @@ class Shares:
             if entry.takes_part:
                 order.outdated.add(entry)
             up = order.up
+        self.held_by_all = tuple(map(add, self.held_by_all, delta))
         if sign < 0 or count < 0:
             self._drop_idle(*first)
 
@@ -304,7 +314,7 @@ class Shares:
 
     def held(self, role: str, framework_id: str) -> Mapping[str, int]:
         """What a framework holds in a role."""
-        return self._amounts(self._held(role, framework_id))
+        return self.named(self._held(role, framework_id))
 
     def framework_share(self, role: str, framework_id: str) -> float:
         """The dominant share of a framework in one of its roles."""
@@ -326,7 +336,8 @@ class Shares:
         entry = members.entries.get(framework_id) if members is not None else None
         return entry.held if entry is not None else ()
 
-    def _amounts(self, vector: Vector) -> Mapping[str, int]:
+    def named(self, vector: Vector) -> Mapping[str, int]:
+        """What is in a vector, by name."""
         return {name: amount for name, amount in zip(self.axes.names, vector, strict=False) if amount}
 
     # -- the tree
@@ -414,6 +425,18 @@ def _walk(level: Order) -> Iterator[Order]:
             yield below
 
 
+def _chosen(root: Order, without: Set[str], only: Set[str] | None) -> Iterator[Order]:
+    for _, _, name, entry in root.keys:
+        below = entry.below
+        if below is None or name in without or (only is not None and name not in only):
+            continue
+        if below.is_level:
+            yield from _walk(below)
+        else:
+            below.settle()
+            yield below
+
+
 class Draft:
     """Changes that are tried on the shares themselves, and taken back by `undo`.
 
@@ -421,8 +444,10 @@ class Draft:
     sorted keys of an order that is touched are copied, which is one block of memory.
     """
 
-    def __init__(self, base: Shares) -> None:
+    def __init__(self, base: Shares, *, counts_all: bool = False) -> None:
+        """`counts_all`: what a role holds is asked for as well, not only who comes first."""
         self._base = base
+        self._counts_all = counts_all
         self._keys: dict[Order, list[Key]] = {}
         self._was: list[tuple[Entry, Key, Vector, int]] = []
 
@@ -436,7 +461,7 @@ class Draft:
         while place is not None:
             order, entry = place
             place = order.up
-            if place is None and len(order.keys) == 1 and entry.takes_part:
+            if place is None and len(order.keys) == 1 and entry.takes_part and not self._counts_all:
                 # The one role that anybody wants offers for is the first, whatever it holds.
                 break
             if order not in self._keys:

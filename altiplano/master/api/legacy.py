@@ -36,6 +36,7 @@ class LegacyApi:
             "/frameworks": lambda query: legacy.frameworks(state, query),
             "/tasks": lambda query: legacy.tasks(state, query),
             "/roles": lambda _: legacy.roles(state),
+            "/quota": lambda _: legacy.quota(state),
             "/weights": lambda _: legacy.weights(state),
             "/flags": lambda _: {"flags": settings.flags(shown)},
             "/journal": self._journal,
