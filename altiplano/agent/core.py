@@ -225,6 +225,11 @@ class Core:
     def summary(self) -> Iterable[Fact]:
         return self.state.summary()
 
+    @property
+    def weight(self) -> int:
+        """Records that are kept, about: what it takes to write all of them down."""
+        return 2 * len(self.state.tasks) + len(self.state.kept) + len(self.state.streams)
+
     def check(self) -> None:
         self.state.check()
 

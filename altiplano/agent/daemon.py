@@ -77,6 +77,7 @@ async def run(settings: Settings) -> int:
             disk_used=lambda: shell.disk_used(work_dir),
         )
         agent = shell.Agent(node, outside, check=settings.check)
+        agent.engine.recorder.directory = os.path.join(node.work_dir, "recordings")
         machine = (
             *detect.machine(work_dir, settings.isolation, switch_user=settings.switch_user),
             *tasks.facts,

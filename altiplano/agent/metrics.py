@@ -130,7 +130,7 @@ ROWS: Final[Sequence[Metric[Agent]]] = (
         "1 while tasks run without a second process that watches over them.",
         lambda agent: float(bool(agent.core.state.degraded)),
     ),
-    *of_engine("agent", lambda agent: agent.engine.statistics, lambda agent: agent.engine.waiting),
+    *of_engine("agent", lambda agent: agent.engine),
     *of_process("agent"),
 )
 

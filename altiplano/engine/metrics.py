@@ -14,7 +14,7 @@ import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import psutil
 from prometheus_client import core, exposition
@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 
 import altiplano
 from altiplano.engine.histogram import Histogram
-from altiplano.engine.loop import Statistics
+from altiplano.engine.loop import Engine
 
 S = TypeVar("S")
 
@@ -151,30 +151,39 @@ def _families(rows: Iterable[Metric[S]], source: S) -> Iterator[core.Metric]:
         yield family
 
 
-def of_engine(part: str, statistics: Callable[[S], Statistics], waiting: Callable[[S], int]) -> list[Metric[S]]:
+def of_engine(part: str, engine: Callable[[S], Engine[Any]]) -> list[Metric[S]]:
     """What every process with an engine counts."""
     begin = f"altiplano_{part}_engine"
     return [
-        counter(f"{begin}_events_total", "Events that the core has decided.", lambda s: statistics(s).events),
-        plain(f"{begin}_events_waiting", "Events that wait for the core.", lambda s: waiting(s)),
-        counter(f"{begin}_facts_total", "Facts that the core has applied.", lambda s: statistics(s).facts),
-        counter(f"{begin}_records_total", "Facts that were written down.", lambda s: statistics(s).records),
-        counter(f"{begin}_effects_total", "Effects that were carried out.", lambda s: statistics(s).effects),
-        counter(f"{begin}_bugs_total", "Events that failed by a fault of ours.", lambda s: statistics(s).bugs),
-        counter(f"{begin}_slices_total", "Turns of the loop that decided events.", lambda s: statistics(s).slices),
-        counter(f"{begin}_compactions_total", "Compactions of the log.", lambda s: statistics(s).compactions),
+        counter(f"{begin}_events_total", "Events that the core has decided.", lambda s: engine(s).statistics.events),
+        plain(f"{begin}_events_waiting", "Events that wait for the core.", lambda s: engine(s).waiting),
+        counter(f"{begin}_facts_total", "Facts that the core has applied.", lambda s: engine(s).statistics.facts),
+        counter(f"{begin}_records_total", "Facts that were written down.", lambda s: engine(s).statistics.records),
+        counter(f"{begin}_effects_total", "Effects that were carried out.", lambda s: engine(s).statistics.effects),
+        counter(f"{begin}_bugs_total", "Events that failed by a fault of ours.", lambda s: engine(s).statistics.bugs),
+        counter(
+            f"{begin}_slices_total", "Turns of the loop that decided events.", lambda s: engine(s).statistics.slices
+        ),
+        counter(f"{begin}_compactions_total", "Compactions of the log.", lambda s: engine(s).statistics.compactions),
+        plain(
+            f"{begin}_recorder_paused",
+            "1 while the flight recorder keeps nothing: the state is large, and its file full or not there.",
+            lambda s: float(engine(s).recorder.paused),
+        ),
         histogram(
             f"{begin}_wait_seconds",
             "Time for which an event waits for the core; one at a time is followed.",
-            lambda s: statistics(s).wait,
+            lambda s: engine(s).statistics.wait,
         ),
         histogram(
-            f"{begin}_slice_seconds", "Time for which a slice of events holds the loop.", lambda s: statistics(s).slice
+            f"{begin}_slice_seconds",
+            "Time for which a slice of events holds the loop.",
+            lambda s: engine(s).statistics.slice,
         ),
         histogram(
             f"{begin}_commit_seconds",
             "Time from a fact to its being durable; one commit at a time is followed.",
-            lambda s: statistics(s).commit,
+            lambda s: engine(s).statistics.commit,
         ),
     ]
 

@@ -269,6 +269,18 @@ class Core:
         for framework in state.completed.values():
             yield facts.FrameworkRemoved(framework_id=framework.id, at_s=framework.unregistered_s or 0.0)
 
+    @property
+    def weight(self) -> int:
+        """Records that are kept, about: what it takes to write all of them down."""
+        state = self.state
+        return (
+            len(state.agents)
+            + len(state.offers)
+            + len(state.unreachable)
+            + sum(len(one.tasks) + len(one.completed) + len(one.unreachable) for one in state.frameworks.values())
+            + sum(len(one.completed) for one in state.completed.values())
+        )
+
     def check(self) -> None:
         invariants.check(self.state)
 

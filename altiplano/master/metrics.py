@@ -234,11 +234,7 @@ ROWS: Final[Sequence[Metric[Census]]] = (
         mesos=("master/operator_event_stream_subscribers",),
     ),
     plain("altiplano_master_links", "Connections of agents.", lambda census: len(census.shell.connections)),
-    *of_engine(
-        "master",
-        lambda census: census.shell.engine.statistics,
-        lambda census: census.shell.engine.waiting,
-    ),
+    *of_engine("master", lambda census: census.shell.engine),
     *of_process("master"),
 )
 

@@ -219,7 +219,7 @@ class Server:
         registry = self._registry or SqliteRegistry(directory)
         config = settings.config_of(self.settings, port=port)
         shell = Shell(config, registry=registry, clock=self._clock, ids=self._ids, check=self.settings.check)
-        shell.recordings = str(directory / "recordings")
+        shell.recordings = shell.recorder.directory = str(directory / "recordings")
         router = Router(shell, self.settings, jsonp=token is None)
         beside = self.settings.frameworks_port
         shown = pages.build(

@@ -18,9 +18,13 @@ from altiplano.testing.clock import ManualClock
 decode = msgspec.json.Decoder(Events).decode
 
 
-def live(recorder: Recorder, events: Sequence[Event]) -> tuple[CountingCore, list[Decision | Exception]]:
+def live(
+    recorder: Recorder, events: Sequence[Event], core: CountingCore | None = None
+) -> tuple[CountingCore, list[Decision | Exception]]:
     """What an engine does with events, without its log."""
-    core, clock, decisions = CountingCore(), ManualClock(), []
+    core = core or CountingCore()
+    clock = ManualClock()
+    decisions: list[Decision | Exception] = []
     for event in events:
         now = clock.advance(0.125)
         recorder.record(core, event, now)
@@ -81,12 +85,94 @@ def test_a_recorder_that_is_off_records_nothing() -> None:
     assert list(play(recorder.dump(), decode)) == []
 
 
-def test_a_core_that_has_grown_too_large_to_write_down_pauses_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorders, "STATE_BYTES_MAX", 10)
+class HeavyCore(CountingCore):
+    """Light again when the total is a multiple of 100."""
+
+    pickled = 0
+
+    @property
+    def weight(self) -> int:
+        return 0 if self.total % 100 == 0 else recorders.WEIGHT_MAX + 1
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        HeavyCore.pickled += 1
+        return super().__reduce_ex__(protocol)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorders, "SEGMENT_BYTES_MAX", 1000)
+    monkeypatch.setattr(recorders, "BLOCK_BYTES", 300)
+    monkeypatch.setattr(recorders, "INPUTS_PER_LOOK", 10)
+    HeavyCore.pickled = 0
+
+
+def ones(count: int) -> list[Add]:
+    return [Add(amount=1, cause=str(number)) for number in range(count)]
+
+
+@pytest.mark.usefixtures("small")
+def test_a_heavy_core_is_written_down_once_and_its_inputs_can_all_be_played(tmp_path: Path) -> None:
     recorder = Recorder()
-    live(recorder, EVENTS)
+    recorder.directory = str(tmp_path)
+    core = HeavyCore()
+    core.total = 1
+    _, decisions = live(recorder, [Whisper(cause=str(number)) for number in range(1099)], core)
+    assert HeavyCore.pickled == 1
+    (file,) = tmp_path.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+    played = list(play(recorder.dump(), decode))
+    assert [decision for _, _, decision in played] == decisions
+    assert vars(played[-1][0]) == vars(core)
+    saved = Path(recorder.save(str(tmp_path), "bug"))
+    assert len(list(play(saved.read_bytes(), decode))) == 1099
+
+
+@pytest.mark.usefixtures("small")
+def test_a_core_that_is_light_again_gets_a_new_base_and_the_file_goes(tmp_path: Path) -> None:
+    recorder = Recorder()
+    recorder.directory = str(tmp_path)
+    core, _ = live(recorder, ones(90), HeavyCore())
+    assert list(tmp_path.iterdir())
+    core.total = 100
+    live(recorder, [Whisper(cause="w")] * 30, core)
+    assert not list(tmp_path.iterdir())
+    assert HeavyCore.pickled >= 2
+    assert vars(list(play(recorder.dump(), decode))[-1][0]) == vars(core)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_heavy_core_that_goes_on_for_too_long_pauses_the_recording_until_it_is_light(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(recorders, "FILE_BYTES_MAX", 2000)
+    recorder = Recorder()
+    recorder.directory = str(tmp_path)
+    core, _ = live(recorder, ones(99), HeavyCore())
     assert recorder.paused
     assert list(play(recorder.dump(), decode)) == []
+    assert not list(tmp_path.iterdir())
+    live(recorder, ones(1), core)
+    live(recorder, [Whisper(cause="w")] * 30, core)
+    assert not recorder.paused
+    assert vars(list(play(recorder.dump(), decode))[-1][0]) == vars(core)
+
+
+@pytest.mark.usefixtures("small")
+def test_without_a_place_for_its_inputs_a_heavy_core_pauses_the_recording() -> None:
+    recorder = Recorder()
+    live(recorder, ones(90), HeavyCore())
+    assert recorder.paused
+
+
+@pytest.mark.usefixtures("small")
+def test_a_recording_that_was_cut_off_plays_up_to_there(tmp_path: Path) -> None:
+    recorder = Recorder()
+    recorder.directory = str(tmp_path)
+    live(recorder, ones(90), HeavyCore())
+    (file,) = tmp_path.iterdir()
+    played = list(play(file.read_bytes()[:-5], decode))
+    assert 20 < len(played) < 90
 
 
 def test_recordings_are_kept_for_their_owner_only_and_not_without_end(
