@@ -37,6 +37,9 @@ EVENTS_PER_SLICE = 64
 SLICE_S = 0.004
 """Time after which no further event is decided in a slice: an event may take as long again, and what is said too."""
 
+FACTS_PER_SLICE = 500
+"""Facts of a snapshot that are written down before the event loop gets a turn: a millisecond or two."""
+
 COMPACT_AFTER_RECORDS = 20_000
 """Records since the last snapshot after which the log is compacted, unless the snapshot itself had more."""
 
@@ -60,6 +63,15 @@ class _Settled(Effect, frozen=True, kw_only=True):
 
 
 log = structlog.get_logger("altiplano.engine")
+
+
+class _Compaction:
+    """A snapshot that is being written: the state at one position of the log, as facts and in bytes so far."""
+
+    def __init__(self, facts: list[Any], position: int) -> None:
+        self.facts = facts
+        self.position = position
+        self.parts: list[bytes] = []
 
 
 class InboxFull(Exception):
@@ -126,6 +138,7 @@ class Engine(Generic[E]):
         self._followed: tuple[E, float] | None = None
         """An event that waits, and since when: one at a time is enough to know how long they wait."""
         self._committing: tuple[int, float] | None = None
+        self._compaction: _Compaction | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         """Set while `run` serves."""
         self._server: asyncio.Task[Any] | None = None
@@ -234,6 +247,7 @@ class Engine(Generic[E]):
         more = self._outbox.flush(self._log.durable)
         self._maybe_compact()
         self.statistics.slice.observe(self._clock.now().mono_s - began_s)
+        more = more or self._compaction is not None
         if self._inbox or more or (wake_at is not None and wake_at <= now_s):
             return True
         self._set_timer(wake_at, now_s)
@@ -325,10 +339,22 @@ class Engine(Generic[E]):
 
     def _maybe_compact(self) -> None:
         """Compact once as many records were added as the snapshot holds: each is then rewritten once on average."""
+        if self._compaction is not None:
+            self._compact_further(self._compaction)
+            return
         if self._since_snapshot < max(self._compact_after_records, self._snapshot_facts):
             return
+        # Facts are frozen, so the state may go on while they are written; records that follow stay behind the snapshot.
         facts = list(self.core.summary())
-        self._log.compact(self._codec.snapshot(facts), self._position)
+        self._compaction = _Compaction(facts, self._position)
         self._snapshot_facts = len(facts)
         self._since_snapshot = 0
-        self.statistics.compactions += 1
+
+    def _compact_further(self, compaction: _Compaction) -> None:
+        """Write down some more facts of a snapshot, and hand it to the log when all of them are."""
+        first = len(compaction.parts) * FACTS_PER_SLICE
+        compaction.parts.append(self._codec.snapshot(compaction.facts[first : first + FACTS_PER_SLICE]))
+        if first + FACTS_PER_SLICE >= len(compaction.facts):
+            self._log.compact(b"".join(compaction.parts), compaction.position)
+            self._compaction = None
+            self.statistics.compactions += 1

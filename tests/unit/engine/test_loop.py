@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import counting
@@ -12,7 +12,7 @@ import pytest
 from counting import Add, Alarm, Ask, CountingCore, Fail, Say, Whisper
 
 from altiplano.engine import loop as engine_loop
-from altiplano.engine.core import Effect, Event, Wake
+from altiplano.engine.core import Effect, Event, Fact, Wake
 from altiplano.engine.journal import Journal
 from altiplano.engine.loop import Engine, InboxFull
 from altiplano.engine.recorder import Recorder
@@ -25,14 +25,20 @@ from altiplano.testing.log import MemoryDisk, MemoryLog
 class Process:
     """A counting core and its engine on a disk that may be used again."""
 
-    def __init__(self, disk: MemoryDisk, *, compact_after_records: int = engine_loop.COMPACT_AFTER_RECORDS) -> None:
+    def __init__(
+        self,
+        disk: MemoryDisk,
+        *,
+        compact_after_records: int = engine_loop.COMPACT_AFTER_RECORDS,
+        core: CountingCore | None = None,
+    ) -> None:
         self.disk = disk
         self.log = MemoryLog(disk)
         self.said: list[tuple[str, int]] = []
         self.bugs: list[tuple[Event, Exception]] = []
         self.recorder = Recorder()
         self.engine: Engine[Any] = Engine(
-            CountingCore(),
+            core or CountingCore(),
             log=self.log,
             codec=counting.codec(),
             clock=virtual.VirtualClock(asyncio.get_running_loop()),
@@ -273,6 +279,42 @@ def test_the_log_is_compacted_and_recovery_starts_from_the_snapshot() -> None:
         again = Process(disk)
         assert await again.start() == 6
         assert again.core.total == 95
+        await again.end()
+
+    virtual.run(main())
+
+
+class ManyFacts(CountingCore):
+    """Sums its state up in as many facts as it has counted."""
+
+    def summary(self) -> Iterable[Fact]:
+        yield from (counting.Added(amount=1) for _ in range(self.total))
+
+
+def test_a_large_snapshot_is_written_in_pieces_and_what_is_decided_between_them_comes_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine_loop, "FACTS_PER_SLICE", 5)
+
+    async def main() -> None:
+        disk = MemoryDisk()
+        process = Process(disk, compact_after_records=1, core=ManyFacts())
+        await process.start()
+        process.engine.post(Add(amount=100, cause="many"))
+        await asyncio.sleep(0)
+        slices = process.engine.statistics.slices
+        while process.engine.statistics.compactions == 0:
+            process.engine.post(Add(amount=1, cause="between"))
+            await asyncio.sleep(0)
+        assert process.engine.statistics.slices - slices >= 20
+        total = process.core.total
+        assert total > 100
+        await process.end()
+        await process.log.close()
+
+        again = Process(disk, core=ManyFacts())
+        await again.start()
+        assert again.core.total == total
         await again.end()
 
     virtual.run(main())
