@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+from uuid import UUID
 
 import msgspec
 
@@ -199,7 +200,7 @@ class Program:
         self._tell(run, state)
 
     def _tell(self, run: Run, state: mesos.TaskState) -> None:
-        uuid = self._dice.randbytes(16)
+        uuid = UUID(bytes=self._dice.randbytes(16), version=4).bytes
         status = mesos.TaskStatus(
             task_id=mesos.TaskID(value=run.task_id),
             state=state,

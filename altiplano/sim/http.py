@@ -72,10 +72,14 @@ class HttpCarrier:
         self._calls.clear()
 
     async def _carry(self, program: Program, call: api.Call) -> None:
-        reason = await _records(
-            self._url, json.encode(call), lambda record: program.heard(json.decode(api.Event, record))
-        )
-        program.closed(reason)
+        reason = "a call broke"
+        try:
+            reason = await _records(
+                self._url, json.encode(call), lambda record: program.heard(json.decode(api.Event, record))
+            )
+        finally:
+            if self._stream is asyncio.current_task():
+                program.closed(reason)
 
     async def _send(self) -> None:
         """Post what waits, one call after the other; one that breaks is lost, and so are those behind it."""
@@ -84,8 +88,12 @@ class HttpCarrier:
                 while self._calls:
                     body = json.encode(self._calls.popleft())
                     async with client.post(self._url, data=body, headers=HEADERS) as response:
-                        await response.read()
+                        text = await response.text()
+                        assert "Failed to validate" not in text, f"a call that is well formed is refused: {text}"
         except BROKEN:
+            # The agent hears of what is lost when the executor subscribes again.
+            if self._stream is not None:
+                self._stream.cancel()
             self._calls.clear()
         finally:
             if self._sending is asyncio.current_task():

@@ -330,10 +330,10 @@ class WireGuest:
         self._context = context
 
     def begin(self) -> None:
-        self._context.run(self._program.begin)
+        self._context.copy().run(self._program.begin)
 
     def die(self) -> None:
-        self._context.run(self._program.die)
+        self._context.copy().run(self._program.die)
         self._pool.net.kill(self._host)
 
 
