@@ -76,7 +76,7 @@ def run(
                 reason=Reason.REASON_EXECUTOR_TERMINATED,
             )
         if not stale and expected_new:
-            _tell_ended(draft, framework.id.value, info.executor_id.value, None)
+            tell_ended(draft, framework.id.value, info.executor_id.value, None)
         return
     fresh_executor = executor is None
     if executor is None:
@@ -104,7 +104,7 @@ def refuse(
         state, reason = launch.lost_state(framework), Reason.REASON_AGENT_DISCONNECTED
         launch.failed(draft, fresh, sentence, state=state, reason=reason)
     if (framework.id.value, info.executor_id.value) not in draft.state.executors:
-        _tell_ended(draft, framework.id.value, info.executor_id.value, None)
+        tell_ended(draft, framework.id.value, info.executor_id.value, None)
 
 
 def receive(draft: Draft, framework: mesos.FrameworkInfo, info: mesos.ExecutorInfo) -> Executor:
@@ -254,7 +254,9 @@ def subscribed(draft: Draft, executor: Executor, event: events.ExecutorSubscribe
     )
     _tell(draft, executor, api.Event(type=Type.SUBSCRIBED, subscribed=welcome))
     _note(draft, executor, f"executor {executor.id} has subscribed{'' if first else ' again'}")
-    for status in event.updates:
+    # mesos-go's executors keep these in a map and list them in any order; what else was said of a task came before
+    # its end.
+    for status in sorted(event.updates, key=lambda status: updates.state_of(status).ended):
         updated(draft, executor, status)
     _settle(draft, executor, {*event.task_ids, *(status.task_id.value for status in event.updates)})
     living = _living(draft, executor)
@@ -470,6 +472,13 @@ def shutdown(draft: Draft, executor: Executor, why: Why) -> None:
         draft.do(effects.Destroy(container_id=executor.container_id))
 
 
+def unlimited(draft: Draft, executor: Executor, sentence: str) -> None:
+    """Its tasks have changed and its limits could not: it may not go on with those of other tasks."""
+    if executor.ending is None and executor.stage in LAUNCHED:
+        _note(draft, executor, f"executor {executor.id} cannot be given the limits of its tasks: {sentence}")
+        shutdown(draft, executor, Why.UNLIMITED)
+
+
 def overdue(draft: Draft, executor: Executor) -> None:
     """The grace of a shutdown is over."""
     draft.timer(executor.timer("shutdown"), None)
@@ -534,10 +543,10 @@ def go(draft: Draft, executor: Executor, wait_status: int | None, ended_wall_s: 
         draft.do(effects.CloseStream(stream=stream))
     draft.fact(facts.ExecutorForgotten(**_ids(executor), ended_wall_s=ended_wall_s))
     if not silent and not executor.silent:
-        _tell_ended(draft, executor.framework_id, executor.id, wait_status)
+        tell_ended(draft, executor.framework_id, executor.id, wait_status)
 
 
-def _tell_ended(draft: Draft, framework_id: str, executor_id: str, wait_status: int | None) -> None:
+def tell_ended(draft: Draft, framework_id: str, executor_id: str, wait_status: int | None) -> None:
     if draft.member:
         status = -1 if wait_status is None else wait_status
         draft.say(

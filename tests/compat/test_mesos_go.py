@@ -68,3 +68,4 @@ def test_a_hundred_tasks_run_to_their_end_although_master_and_agent_are_killed(
     pool.kill_in_turn(random.Random(seed))
     assert scheduler.wait(RUN_S_MAX) == 0, f"seed {seed}: {pool.story()}"
     foreign.assert_each_finished_once_in_the_end(pool, TASKS, f"seed {seed}")
+    assert "late:" not in pool.story(), f"seed {seed}: {pool.story()}"

@@ -307,6 +307,16 @@ def test_updates_that_nobody_acknowledged_are_told_after_a_restart_in_order():
     assert not pool.core.state.tasks
 
 
+def test_updates_that_an_executor_lists_in_any_order_are_told_with_the_end_last():
+    pool = ready()
+    pool.subscribe()
+    pool = pool.again()
+    pool.subscribe(status(State.TASK_FINISHED, uuid=b"2" * 16), status(State.TASK_RUNNING, uuid=b"1" * 16))
+    pool.ack()
+    pool.ack()
+    assert pool.states() == ["RUNNING", "FINISHED"]
+
+
 def test_a_second_subscription_ends_the_first_stream_and_its_end_changes_nothing():
     pool = running()
     old = pool.core.state.executors[KEY].stream

@@ -1,7 +1,8 @@
 // An executor on mesos-go's executor packages, as they are: each task writes its own name to the file that its data
 // names, once for every time it is run.
 //
-// What the agent has not acknowledged is told again with the next subscription, in the order in which it happened.
+// What the agent has not acknowledged is told again with the next subscription, in any order: like the executor that
+// comes with mesos-go it is kept in a map.
 package main
 
 import (
@@ -41,7 +42,7 @@ var errShutdown = errors.New("the agent has asked this executor to end")
 type unacknowledged struct {
 	sync.Mutex
 	tasks   []mesos.TaskInfo
-	updates []executor.Call_Update
+	updates map[string]executor.Call_Update
 }
 
 type program struct {
@@ -66,9 +67,10 @@ func main() {
 	}
 	named := []executor.CallOpt{calls.Framework(settings.FrameworkID), calls.Executor(settings.ExecutorID)}
 	one := &program{
-		config: settings,
-		sender: calls.SenderWith(httpexec.NewSender(client().Send), named...),
-		work:   make(chan mesos.TaskInfo, tasksWaiting),
+		config:         settings,
+		sender:         calls.SenderWith(httpexec.NewSender(client().Send), named...),
+		unacknowledged: unacknowledged{updates: map[string]executor.Call_Update{}},
+		work:           make(chan mesos.TaskInfo, tasksWaiting),
 	}
 	go one.run()
 	one.serve(calls.SenderWith(httpexec.NewSender(client().Send, httpcli.Close(true)), named...))
@@ -120,7 +122,10 @@ func (one *program) subscription() *executor.Call {
 	one.Lock()
 	defer one.Unlock()
 	tasks := append([]mesos.TaskInfo(nil), one.tasks...)
-	updates := append([]executor.Call_Update(nil), one.updates...)
+	var updates []executor.Call_Update
+	for _, update := range one.updates {
+		updates = append(updates, update)
+	}
 	return calls.Subscribe(tasks, updates)
 }
 
@@ -153,12 +158,7 @@ func (one *program) acknowledged(task mesos.TaskID, uuid []byte) {
 			break
 		}
 	}
-	for i := range one.updates {
-		if string(one.updates[i].Status.UUID) == string(uuid) {
-			one.updates = append(one.updates[:i], one.updates[i+1:]...)
-			break
-		}
-	}
+	delete(one.updates, string(uuid))
 }
 
 // run carries the tasks out, one after another.
@@ -199,7 +199,7 @@ func (one *program) tell(task mesos.TaskInfo, state mesos.TaskState) {
 		UUID:       uuid,
 	})
 	one.Lock()
-	one.updates = append(one.updates, *update.Update)
+	one.updates[string(uuid)] = *update.Update
 	one.Unlock()
 	for one.waits(uuid) {
 		response, err := one.sender.Send(context.Background(), calls.NonStreaming(update))
@@ -229,10 +229,6 @@ func newUUID() []byte {
 func (one *program) waits(uuid []byte) bool {
 	one.Lock()
 	defer one.Unlock()
-	for i := range one.updates {
-		if string(one.updates[i].Status.UUID) == string(uuid) {
-			return true
-		}
-	}
-	return false
+	_, waits := one.updates[string(uuid)]
+	return waits
 }

@@ -3,8 +3,8 @@
 //
 //	scheduler MASTER COUNT EXECUTOR DIRECTORY
 //
-// It prints a line for each end that it hears of: the task, its state, its reason and message. Its exit status is 0
-// when every task, or one in its place, has ended.
+// It prints a line for each end that it hears of: the task, its state, its reason and message; and one that begins with
+// "late" for a state that came after the end. Its exit status is 0 when every task, or one in its place, has ended.
 package main
 
 import (
@@ -198,10 +198,13 @@ func (one *framework) take(offer mesos.Offer) (tasks []mesos.TaskInfo) {
 
 func (one *framework) update(ctx context.Context, event *scheduler.Event) error {
 	status := event.GetUpdate().GetStatus()
+	name := status.TaskID.Value
 	if running[status.GetState()] {
+		if !one.unfinished()[name] {
+			fmt.Println("late:", name, status.GetState(), "after its end")
+		}
 		return nil
 	}
-	name := status.TaskID.Value
 	if status.GetReason() == mesos.REASON_RECONCILIATION && !one.unfinished()[name] {
 		// It was asked for while the end was on its way, and the master has forgotten the task since.
 		return nil
