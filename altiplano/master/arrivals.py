@@ -2,19 +2,22 @@
 
 The agent is right about which tasks it has.  The master is right about which frameworks exist, and
 about what it has declared lost to frameworks that do not checkpoint.
+
+An agent with many tasks is taken in piece by piece (`go_on`), and others are served in between: until it is welcome it
+is as one that has not come yet, and nothing of it is offered.
 """
 
 from __future__ import annotations
 
 import binascii
-
-import msgspec
+from collections.abc import Callable
 
 import altiplano
 from altiplano.link import messages as link_messages
-from altiplano.master import effects, endings, facts, frameworks, infos, tasks, validation, view
+from altiplano.master import effects, endings, facts, frameworks, infos, offers, tasks, validation, view
 from altiplano.master.outcome import Outcome
-from altiplano.master.state import Agent, End, Framework, Parting, Presence
+from altiplano.master.reports import Arriving, Ran, Reported
+from altiplano.master.state import Agent, End, Framework, MasterState, Parting, Presence
 from altiplano.model.resources import EMPTY, ResourceError, Resources
 from altiplano.model.tasks import State
 from altiplano.wire import json, translate
@@ -27,39 +30,6 @@ PING_TIMER = "ping"
 REREGISTER_TIMER = "reregister"
 
 
-class Reported(msgspec.Struct, frozen=True, kw_only=True):
-    """A task that an agent reports, read."""
-
-    report: link_messages.TaskReport
-    task: mesos.TaskInfo
-    info: bytes
-    state: State
-    resources: Resources
-    role: str
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.report.framework_id, self.task.task_id.value
-
-    @property
-    def unacknowledged(self) -> tuple[State | None, bytes | None]:
-        """State and uuid of the oldest update that no scheduler has acknowledged."""
-        state = State(self.report.status_state) if self.report.status_state else None
-        return state, _uuid(self.report.status_uuid)
-
-
-class Ran(msgspec.Struct, frozen=True, kw_only=True):
-    """A custom executor that an agent reports, read."""
-
-    report: link_messages.ExecutorReport
-    resources: Resources
-    role: str
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.report.framework_id, self.report.executor.executor_id.value
-
-
 class Unfit(Exception):
     """An agent that cannot be admitted; the text says why."""
 
@@ -69,8 +39,25 @@ class Unfit(Exception):
 
 
 def hello(out: Outcome, link: str, peer: str, message: link_messages.Hello) -> None:
+    arrival = _Arrival(out, link, peer, message)
+    if len(message.tasks) > out.state.config.holdings_per_slice:
+        _carried_out(out, link, message, arrival.wait)
+    else:
+        _carried_out(out, link, message, arrival.admit)
+
+
+def go_on(out: Outcome) -> None:
+    """The next piece of the agent that has been arriving for longest."""
+    link, arriving = next(iter(out.state.arriving.items()))
+    arrival = _Arrival(out, link, arriving.peer, arriving.message, arriving)
+    if not _carried_out(out, link, arriving.message, arrival.go_on):
+        out.holds(facts.ArrivalOver(link=link))
+
+
+def _carried_out(out: Outcome, link: str, message: link_messages.Hello, act: Callable[[], None]) -> bool:
+    """Do a piece of an arrival; if that cannot be the agent hears why."""
     try:
-        _Arrival(out, link, peer, message).admit()
+        act()
     except Gone as error:
         # Its frameworks were told that its tasks are gone, so they must not go on there.
         shutdown = link_messages.ShutdownAgent(sentence=str(error), cause=out.cause)
@@ -81,6 +68,9 @@ def hello(out: Outcome, link: str, peer: str, message: link_messages.Hello) -> N
         out.do(effects.ToAgent(link=link, message=refusal))
         agent_id = message.agent.id.value if message.agent.id is not None else link
         out.note(f"agent {message.agent.hostname} is refused: {error}", agent_id)
+    else:
+        return True
+    return False
 
 
 class Gone(Exception):
@@ -90,16 +80,26 @@ class Gone(Exception):
 class _Arrival:
     """One `Hello`, worked through."""
 
-    def __init__(self, out: Outcome, link: str, peer: str, message: link_messages.Hello) -> None:
+    def __init__(
+        self, out: Outcome, link: str, peer: str, message: link_messages.Hello, arriving: Arriving | None = None
+    ) -> None:
+        self.arriving = arriving
         self.out = out
         self.link = link
         self.peer = peer.rpartition(":")[0] or peer
+        self.address = peer
         self.message = message
         self.state = out.state
         given = message.agent.id.value if message.agent.id is not None else ""
+        if arriving is not None and arriving.agent_id is not None:
+            given = arriving.agent_id
         self.id = given or f"{self.state.master_id}-S{self.state.next_agent}"
         self.known: Agent | None = self.state.agents.get(self.id)
         self.info = infos.replace(message.agent, id=mesos.AgentID(value=self.id))
+        self.is_new = self.known is None
+        self.returns = self.id in self.state.unreachable
+        if arriving is not None and arriving.agent_id is not None:
+            self.is_new, self.returns = arriving.is_new, arriving.returns
 
     def admit(self) -> None:
         """Make the agent a member and settle the difference.  Raises Unfit before that is decided."""
@@ -110,7 +110,7 @@ class _Arrival:
         shut = self._frameworks_to_shut(reported, ran)
         reported = [one for one in reported if one.key[0] not in shut]
         ran = [one for one in ran if one.key[0] not in shut]
-        self._check_fits(total, reported, ran)
+        self._check_fits(total, _used_by(reported), ran)
         self._check_missing(reported, ran)
         self._bring_frameworks(reported, ran)
 
@@ -126,6 +126,82 @@ class _Arrival:
             self._take_task(task)
         for framework_id in sorted(shut):
             self._order(link_messages.ShutdownFramework(framework_id=framework_id, cause=self.out.cause))
+
+    def wait(self) -> None:
+        """Let the agent come piece by piece.  Raises Unfit if it cannot come at all."""
+        self._check()
+        self.out.holds(facts.HelloHeard(link=self.link, peer=self.address, message=self.message))
+
+    def go_on(self) -> None:
+        """The next piece of an arrival.  Raises Unfit: then the agent is refused, and keeps what was taken over."""
+        arriving = self.arriving
+        assert arriving is not None, "an agent that comes with little comes at once"
+        most = self.state.config.holdings_per_slice
+        read = len(arriving.reported)
+        if read < len(self.message.tasks):
+            piece = tuple(self._read(report) for report in self.message.tasks[read : read + most])
+            self.out.holds(facts.ReportsRead(link=self.link, reported=piece))
+            return
+        self._check()
+        if arriving.agent_id is None:
+            self._begin(arriving)
+        elif arriving.taken < read:
+            for one in arriving.reported[arriving.taken : arriving.taken + most]:
+                if not self._is_shut(one.key[0]):
+                    self._take_task(one)
+            self.out.holds(facts.ReportsTaken(link=self.link, count=most))
+        else:
+            self._finish(arriving)
+
+    def _begin(self, arriving: Arriving) -> None:
+        """Everything is read: make the agent a member that is not connected yet."""
+        ran = [self._read_executor(report) for report in self.message.executors]
+        shut = self._frameworks_to_shut(arriving.reported, ran)
+        ran = [one for one in ran if one.key[0] not in shut]
+        used = sum((held for framework_id, held in arriving.used.items() if framework_id not in shut), EMPTY)
+        self._check_fits(self._total(), used, ran)
+        kept = [one for one in arriving.reported if one.key[0] not in shut] if shut else arriving.reported
+        self._check_missing(kept, ran)
+        self._bring_frameworks(kept, ran)
+        if self.known is not None and self.known.link is not None:
+            # It has dialled again: what was said over the old link is over.
+            self.out.do(effects.CloseLink(link=self.known.link, reason="the agent has dialled again"))
+            offers.rescind(self.out, self.known.offers.values())
+            self.out.holds(facts.AgentDisconnected(agent_id=self.id))
+        self._forget_missing(kept, ran)
+        self._admit()
+        at_s = self.out.now.mono_s + self.state.config.reregister_timeout_s
+        self.out.holds(
+            facts.ArrivalBegan(link=self.link, agent_id=self.id, is_new=self.is_new, returns=self.returns),
+            # Should the link break before all is taken over, the agent is one that has not come.
+            facts.TimerSet(what=REREGISTER_TIMER, subject=self.id, at_s=at_s),
+        )
+        for executor in ran:
+            self._take_executor(executor)
+
+    def _finish(self, arriving: Arriving) -> None:
+        """All is taken over: the agent is connected, and hears what was asked for meanwhile."""
+        assert self.known is not None, f"agent {self.id} is taken over, but no member"
+        ran = [self._read_executor(report) for report in self.message.executors]
+        shut = self._frameworks_to_shut(arriving.reported, ran)
+        self._welcome(shut)
+        self._connect()
+        for task in self.known.tasks.values():
+            if task.kill_asked and not task.state.ended:
+                kill = link_messages.KillTask(
+                    framework_id=task.framework_id,
+                    task_id=task.id,
+                    kill_policy=task.kill_policy,
+                    cause=self.out.cause,
+                )
+                self._order(kill)
+        for framework_id in sorted(shut):
+            self._order(link_messages.ShutdownFramework(framework_id=framework_id, cause=self.out.cause))
+        self.out.holds(facts.ArrivalOver(link=self.link))
+
+    def _admit(self) -> None:
+        if self.known is None or self.known.info != self.info:
+            self.out.holds(facts.AgentAdmitted(agent_id=self.id, info=self.info, at_s=self.out.now.wall_s))
 
     def _order(self, message: link_messages.FromMaster) -> None:
         self.out.do(effects.ToAgent(link=self.link, message=message))
@@ -160,13 +236,21 @@ class _Arrival:
             task = json.decode(mesos.TaskInfo, info)
             resources = translate.resources_from(task.resources).unallocate()
             state = State(report.state)
+            told = State(report.status_state) if report.status_state else None
         except (WireError, ValueError) as error:
             raise Unfit(f"a task that the agent reports cannot be read: {error}") from error
         if b'Infinity"' in info or b'NaN"' in info:
             # The link writes such numbers as strings, clients are told them as numbers.
             info = json.encode(task)
         return Reported(
-            report=report, task=task, info=info, state=state, resources=resources, role=_role(task.resources)
+            report=report,
+            task=task,
+            info=info,
+            state=state,
+            resources=resources,
+            role=_role(task.resources),
+            told=told,
+            uuid=_uuid(report.status_uuid),
         )
 
     def _read_executor(self, report: link_messages.ExecutorReport) -> Ran:
@@ -177,15 +261,13 @@ class _Arrival:
 
     def _frameworks_to_shut(self, reported: list[Reported], ran: list[Ran]) -> set[str]:
         """Frameworks whose tasks must end: those that are gone, and those told that their tasks are lost."""
-        forsaken = self.known.forsaken if self.known is not None else set()
-        there = _framework_ids(reported, ran)
-        return {framework_id for framework_id in there if framework_id in forsaken or self.state.is_over(framework_id)}
+        return {framework_id for framework_id in _framework_ids(reported, ran) if self._is_shut(framework_id)}
 
-    def _check_fits(self, total: Resources, reported: list[Reported], ran: list[Ran]) -> None:
-        used = EMPTY
-        for one in reported:
-            if not one.state.ended:
-                used = used + one.resources
+    def _is_shut(self, framework_id: str) -> bool:
+        forsaken = self.known.forsaken if self.known is not None else ()
+        return framework_id in forsaken or self.state.is_over(framework_id)
+
+    def _check_fits(self, total: Resources, used: Resources, ran: list[Ran]) -> None:
         for executor in ran:
             used = used + executor.resources
         if not total.contains(used):
@@ -278,9 +360,7 @@ class _Arrival:
 
     def _connect(self) -> None:
         out = self.out
-        returns = self.id in self.state.unreachable
-        if self.known is None or self.known.info != self.info:
-            out.holds(facts.AgentAdmitted(agent_id=self.id, info=self.info, at_s=out.now.wall_s))
+        self._admit()
         out.holds(
             facts.AgentConnected(
                 agent_id=self.id,
@@ -292,11 +372,11 @@ class _Arrival:
             facts.TimerSet(what=REREGISTER_TIMER, subject=self.id, at_s=None),
             facts.TimerSet(what=PING_TIMER, subject=self.id, at_s=out.now.mono_s + self.state.config.ping_interval_s),
         )
-        if self.known is None:
+        if self.is_new:
             row = view.new_agent_row(self.info, self.peer, out.now.wall_s)
             added = master.EventAgentAdded(agent=row)
             out.publish(master.Event(type=master.EventType.AGENT_ADDED, agent_added=added))
-        how = "joined" if self.known is None and not returns else "returned"
+        how = "joined" if self.is_new and not self.returns else "returned"
         count = len(self.message.tasks)
         out.note(
             f"agent {self.info.hostname} {how} with {translate.resources_from(self.info.resources)} and {count} tasks",
@@ -321,7 +401,7 @@ class _Arrival:
         framework_id, task_id = one.key
         task = self.state.task(framework_id, task_id)
         if task is not None and task.agent_id == self.id:
-            told, uuid = one.unacknowledged
+            told, uuid = one.told, one.uuid
             if (one.state is not task.state and not task.state.ended) or (
                 told is not None and uuid != task.update_uuid
             ):
@@ -331,7 +411,7 @@ class _Arrival:
                         framework_id=framework_id, task_id=task_id, state=state, update_state=told, update_uuid=uuid
                     )
                 )
-            if task.kill_asked and not one.state.ended:
+            if self.arriving is None and task.kill_asked and not one.state.ended:
                 self._order(
                     link_messages.KillTask(
                         framework_id=framework_id, task_id=task_id, kill_policy=task.kill_policy, cause=self.out.cause
@@ -350,8 +430,8 @@ class _Arrival:
                 info=one.info,
                 executor_id=one.report.executor_id,
                 statuses=one.report.statuses,
-                update_state=one.unacknowledged[0],
-                update_uuid=one.unacknowledged[1],
+                update_state=one.told,
+                update_uuid=one.uuid,
                 returned=True,
                 at_s=self.out.now.wall_s,
             )
@@ -367,12 +447,12 @@ class _Arrival:
     def _tell_returned(self, one: Reported) -> None:
         """A framework that was told that a task is out of reach hears that it is back."""
         framework = self.state.frameworks.get(one.key[0])
-        if framework is None or self.id not in self.state.unreachable:
+        if framework is None or not self.returns:
             return
         status = infos.status(
             one.key[1],
             # The oldest update that nobody acknowledged comes next; to tell a newer state first would go backwards.
-            one.unacknowledged[0] or one.state,
+            one.told or one.state,
             now=self.out.now,
             message=f"Agent {self.info.hostname} returned",
             reason=Reason.REASON_AGENT_REREGISTERED,
@@ -380,6 +460,10 @@ class _Arrival:
             executor_id=one.report.executor_id,
         )
         self.out.tell(framework, infos.update(status))
+
+
+def _used_by(reported: list[Reported]) -> Resources:
+    return sum((one.resources for one in reported if not one.state.ended), EMPTY)
 
 
 def _framework_ids(reported: list[Reported], ran: list[Ran]) -> set[str]:
@@ -400,3 +484,32 @@ def _uuid(text: str | None) -> bytes | None:
         return binascii.a2b_base64(text, strict_mode=True) if text else None
     except binascii.Error:
         return None
+
+
+# -- taking facts into the state
+
+
+def apply_heard(state: MasterState, fact: facts.HelloHeard) -> None:
+    # Whoever dials again before it was welcome begins anew.
+    given = fact.message.agent.id
+    for link, other in list(state.arriving.items()):
+        if given is not None and given in (other.message.agent.id, mesos.AgentID(value=other.agent_id or "")):
+            del state.arriving[link]
+    state.arriving[fact.link] = Arriving(peer=fact.peer, message=fact.message)
+
+
+def apply_read(state: MasterState, fact: facts.ReportsRead) -> None:
+    state.arriving[fact.link].add(fact.reported)
+
+
+def apply_began(state: MasterState, fact: facts.ArrivalBegan) -> None:
+    arriving = state.arriving[fact.link]
+    arriving.agent_id, arriving.is_new, arriving.returns = fact.agent_id, fact.is_new, fact.returns
+
+
+def apply_taken(state: MasterState, fact: facts.ReportsTaken) -> None:
+    state.arriving[fact.link].taken += fact.count
+
+
+def apply_over(state: MasterState, fact: facts.ArrivalOver) -> None:
+    del state.arriving[fact.link]

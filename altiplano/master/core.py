@@ -66,6 +66,8 @@ class Core:
                 agent_id = self.state.by_link.get(event.link)
                 if agent_id is not None:
                     agents.disconnect(out, self.state.agents[agent_id], event.reason)
+                elif event.link in self.state.arriving:
+                    out.holds(facts.ArrivalOver(link=event.link))
             case events.OperatorCalls():
                 _operator_calls(out, event)
             case events.OperatorSubscribes():
@@ -103,8 +105,11 @@ class Core:
             case None:
                 reconcile.go_on(out)
                 # A framework that subscribes again is owed all it may have, and void offers hold a part of that.
-                if not endings.go_on(out):
-                    offers.allocate(out)
+                if endings.go_on(out):
+                    return
+                if self.state.arriving and not (self.state.parting or self.state.ending):
+                    arrivals.go_on(out)
+                offers.allocate(out)
             case (frameworks.HEARTBEAT_TIMER, subject):
                 frameworks.heartbeat(out, subject)
             case (frameworks.FAILOVER_TIMER, subject):
@@ -197,6 +202,16 @@ class Core:
                 endings.apply_removed(state, fact)
             case facts.FrameworkEnded():
                 endings.apply_ended(state, fact)
+            case facts.HelloHeard():
+                arrivals.apply_heard(state, fact)
+            case facts.ReportsRead():
+                arrivals.apply_read(state, fact)
+            case facts.ArrivalBegan():
+                arrivals.apply_began(state, fact)
+            case facts.ReportsTaken():
+                arrivals.apply_taken(state, fact)
+            case facts.ArrivalOver():
+                arrivals.apply_over(state, fact)
             case facts.AgentParts():
                 endings.apply_parts(state, fact)
             case facts.AgentParted():
@@ -237,7 +252,7 @@ class Core:
     def wake_at(self) -> float | None:
         allocator = self.state.allocator
         state = self.state
-        if allocator.running or state.reconciling or state.withdrawing or state.parting or state.ending:
+        if allocator.running or state.reconciling or state.withdrawing or state.slices_wait:
             return 0.0
         times = (self.state.timers.next_s(), allocator.due_s, allocator.beat_s)
         return min((at_s for at_s in times if at_s is not None), default=None)

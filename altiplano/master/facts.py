@@ -11,6 +11,8 @@ from typing import ClassVar
 import msgspec
 
 from altiplano.engine.core import Fact
+from altiplano.link import messages as link_messages
+from altiplano.master.reports import Reported
 from altiplano.master.state import Parting
 from altiplano.model.resources import Resources
 from altiplano.model.tasks import State
@@ -237,6 +239,43 @@ class AgentParted(Volatile, frozen=True, kw_only=True):
     agent_id: str
 
 
+class HelloHeard(Volatile, frozen=True, kw_only=True):
+    """An agent with many tasks wants to come; it is taken in piece by piece."""
+
+    link: str
+    peer: str
+    message: link_messages.Hello
+
+
+class ReportsRead(Volatile, frozen=True, kw_only=True):
+    """These of an agent's tasks, the next ones, were read."""
+
+    link: str
+    reported: tuple[Reported, ...]
+
+
+class ArrivalBegan(Volatile, frozen=True, kw_only=True):
+    """An agent of which everything was read is a member; its tasks are taken over next."""
+
+    link: str
+    agent_id: str
+    is_new: bool
+    returns: bool
+
+
+class ReportsTaken(Volatile, frozen=True, kw_only=True):
+    """So many tasks of an agent, the next ones, were taken over."""
+
+    link: str
+    count: int
+
+
+class ArrivalOver(Volatile, frozen=True, kw_only=True):
+    """An agent is connected, or did not come after all."""
+
+    link: str
+
+
 class AgentPinged(Volatile, frozen=True, kw_only=True):
     """A ping is under way; `misses` of them in a row have had no answer."""
 
@@ -461,6 +500,11 @@ AnyFact = (
     | AgentParts
     | RemembranceLeft
     | AgentParted
+    | HelloHeard
+    | ReportsRead
+    | ArrivalBegan
+    | ReportsTaken
+    | ArrivalOver
     | AgentPinged
     | AgentAnswered
     | OfferMade

@@ -18,6 +18,7 @@ def check(state: MasterState) -> None:
         assert state.frameworks[framework_id].withdrawn, f"{framework_id} has nothing to give back"
     for framework_id, framework in state.frameworks.items():
         assert (framework_id in state.ending) is (framework.presence is Presence.ENDING)
+    assert not state.arriving.keys() & state.by_link.keys(), "an agent that is welcome is still arriving"
     for agent_id, parting in state.parting.items():
         assert agent_id in state.agents or parting.end is End.GONE, f"{agent_id} loses what nobody has"
     for offer in state.offers.values():

@@ -16,6 +16,7 @@ import msgspec
 
 from altiplano.engine.histogram import Histogram
 from altiplano.master.allocator.allocator import Allocator
+from altiplano.master.reports import Arriving
 from altiplano.model.resources import EMPTY, Resources
 from altiplano.model.tasks import State as TaskState
 from altiplano.wire.messages import mesos, scheduler
@@ -305,6 +306,7 @@ class MasterState:
         self.withdrawing: dict[str, None] = {}
         self.ending: dict[str, Ending] = {}
         self.parting: dict[str, Parting] = {}
+        self.arriving: dict[str, Arriving] = {}
         self.reconciling: dict[str, tuple[str, ...]] = {}
         self.operators: dict[str, None] = {}
         self.timers = Timers()
@@ -331,6 +333,11 @@ class MasterState:
         if framework is None or framework.presence in (Presence.REGISTERED, Presence.ENDING):
             return None
         return framework
+
+    @property
+    def slices_wait(self) -> bool:
+        """Whether something that ends or arrives piece by piece has pieces left."""
+        return bool(self.parting or self.ending or self.arriving)
 
     def is_over(self, framework_id: str) -> bool:
         """Whether a framework was removed, even if not all that it had is gone."""

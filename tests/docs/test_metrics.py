@@ -23,6 +23,7 @@ KEPT = Path.home() / ".cache" / "altiplano" / "bin"
 
 PARTS = ("Master", "Agent")
 
+
 @pytest.fixture(scope="module")
 def running() -> Iterator[Pool]:
     with pool() as one:

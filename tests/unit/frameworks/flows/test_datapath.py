@@ -290,7 +290,12 @@ async def test_a_checksum_may_come_later(place: Place) -> None:
         ("PUT", "/0?size=2", 400, "more came than the 2 bytes announced"),
         ("PUT", "/7?size=3", 404, "the rule has 1 outputs, numbered from 0"),
         ("PUT", f"/0?size={datapath.OUTPUT_BYTES_MAX + 1}", 413, "an output has at most"),
-        ("PUT", f"/0?size={datapath.OUTPUT_BYTES_MAX}", 507, "the output 'a' waits on its machine: it has 1099511627776 bytes"),
+        (
+            "PUT",
+            f"/0?size={datapath.OUTPUT_BYTES_MAX}",
+            507,
+            "the output 'a' waits on its machine: it has 1099511627776 bytes",
+        ),
         ("POST", "/0?sha256=00", 409, "0"),
         ("DELETE", "/0", 404, "nothing is here"),
     ],
