@@ -205,6 +205,7 @@ class Allocator:
     def set_quota(self, role: str, quota: Quota) -> None:
         """Give a role guarantees and limits, or none; what it held back is looked at again."""
         self.quotas.set(role, quota)
+        self.quotas.settle()
         for agent_id in self._offerable:
             if agent_id not in self.turns:
                 self.mark(agent_id)

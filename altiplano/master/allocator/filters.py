@@ -90,7 +90,8 @@ class Filters:
             return Refused.NO
         answer = Refused.NO
         for refusal in mine.get(offering, ()):
-            if refusal.resources.contains(resources):
+            # Most often it is just what was declined.
+            if refusal.resources is resources or refusal.resources.contains(resources):
                 if not refusal.short:
                     return Refused.LONG
                 answer = Refused.SHORTLY

@@ -12,13 +12,14 @@ All amounts are scalars in thousandths.  Where no role has a quota none of this 
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import msgspec
 
 from altiplano.master.allocator.pool import Minimums
-from altiplano.master.allocator.sorter import Shares
+from altiplano.master.allocator.sorter import Key, Shares
 from altiplano.model.resources import EMPTY, Resources
 
 Amounts = Mapping[str, int]
@@ -45,7 +46,9 @@ class Quotas:
         """What is reserved, by the role it is reserved for."""
         self._reserved_held: dict[str, Resources] = {}
         """What of that is held, by the role it is allocated to."""
-        self._standings: dict[str, Standing] = {}
+        self.standings: dict[str, Standing] = {}
+        """How each role stands to its quota, and what that comes to; right after `settle`."""
+        self.summary = Summary()
         self._outdated: set[str] = set()
 
     def set(self, role: str, quota: Quota) -> None:
@@ -73,15 +76,17 @@ class Quotas:
         if self.of:
             self._outdated.update(path for path in paths(role) if path in self.of)
 
-    def standings(self) -> Mapping[str, Standing]:
-        """How each role stands to its quota."""
+    def settle(self) -> None:
+        """Put right what changes have outdated."""
         for role in self._outdated:
+            before = self.standings.pop(role, None)
+            if before is not None and "/" not in role:
+                self.summary.count(role, before, -1)
             if role in self.of:
-                self._standings[role] = self.standing(role, {})
-            else:
-                self._standings.pop(role, None)
+                now = self.standings[role] = self.standing(role, {})
+                if "/" not in role:
+                    self.summary.count(role, now, 1)
         self._outdated.clear()
-        return self._standings
 
     def standing(self, role: str, extra: Mapping[str, Resources]) -> Standing:
         """`extra`: reservations that are held beyond those that are known here."""
@@ -127,43 +132,68 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Whether its limits leave too little for any offer."""
 
 
+class Summary:
+    """What the quotas of the first level of roles come to.
+
+    A role's guarantee contains those of the roles below it, so only the first level is held back.
+    """
+
+    def __init__(self) -> None:
+        self.required: Counter[str] = Counter()
+        """What all roles together lack of their guarantees."""
+        self.lacking: set[str] = set()
+        self.full: set[str] = set()
+
+    def copy(self) -> Summary:
+        made = Summary()
+        made.required, made.lacking, made.full = Counter(self.required), set(self.lacking), set(self.full)
+        return made
+
+    def count(self, role: str, standing: Standing, sign: int) -> None:
+        for name, amount in standing.lack.items():
+            self.required[name] += sign * amount
+        for roles, belongs in ((self.lacking, bool(standing.lack)), (self.full, standing.full)):
+            if belongs and sign > 0:
+                roles.add(role)
+            elif belongs:
+                roles.discard(role)
+
+
 class Room:
     """What roles may be given within one slice, where what the slice offers is counted at once."""
 
-    def __init__(self, quotas: Quotas) -> None:
+    def __init__(self, quotas: Quotas, shares: Shares) -> None:
+        quotas.settle()
         self._quotas = quotas
-        self._standings = dict(quotas.standings())
+        self._shares = shares
+        self._summary = quotas.summary.copy()
+        self._changed: dict[str, Standing] = {}
         self._available = quotas.available()
         self._reserved_held: dict[str, Resources] = {}
-        # A role's guarantee contains those of the roles below it, so only the first level is held back.
-        self._required: Counter[str] = Counter()
-        self.lacking: set[str] = set()
-        """Roles of the first level that lack something: they are served before others."""
-        self.full: set[str] = set()
-        """Roles of the first level that cannot be offered anything."""
-        for path, standing in self._standings.items():
-            if "/" not in path:
-                self._count(path, standing, 1)
+        lacking, full = self._summary.lacking, self._summary.full
+        keys = shares.first_level()
+        self.first = [key for key in keys if key[2] in lacking and key[2] not in full]
+        """Roles of the first level that want offers and lack something, fairest first: served before others."""
+        self.others = [key for key in keys if key[2] not in lacking and key[2] not in full]
+        """The others, but for those that are at their limits."""
 
-    def _count(self, path: str, standing: Standing, sign: int) -> None:
-        for name, amount in standing.lack.items():
-            self._required[name] += sign * amount
-        for roles, belongs in ((self.lacking, bool(standing.lack)), (self.full, standing.full)):
-            if belongs and sign > 0:
-                roles.add(path)
-            elif belongs:
-                roles.discard(path)
+    @property
+    def any_full(self) -> bool:
+        return bool(self._summary.full)
+
+    def _standing(self, path: str) -> Standing | None:
+        return self._changed.get(path) or self._quotas.standings.get(path)
 
     def most(self, role: str) -> Amounts:
         """The most that a role may be given of each resource that is scarce for it."""
         most: dict[str, int] = {}
         first = True
         for path in paths(role):
-            standing = self._standings.get(path)
+            standing = self._standing(path)
             if first:
                 first = False
                 lack = standing.lack if standing is not None else {}
-                for name, required in self._required.items():
+                for name, required in self._summary.required.items():
                     if required:
                         most[name] = lack.get(name, 0) + max(0, self._available[name] - required)
             if standing is not None:
@@ -181,12 +211,22 @@ class Room:
         for name, amount in unreserved.scalars.items():
             self._available[name] -= sign * amount
         for path in paths(role):
-            old = self._standings.get(path)
+            old = self._standing(path)
             if old is not None:
-                new = self._standings[path] = self._quotas.standing(path, self._reserved_held)
+                new = self._changed[path] = self._quotas.standing(path, self._reserved_held)
                 if "/" not in path:
-                    self._count(path, old, -1)
-                    self._count(path, new, 1)
+                    self._summary.count(path, old, -1)
+                    self._summary.count(path, new, 1)
+
+    def place(self, role: str, before: Key) -> None:
+        """Put a role of the first level where it belongs now; `before` is the key by which it stood till then."""
+        for keys in (self.first, self.others):
+            index = bisect_left(keys, before)
+            if index < len(keys) and keys[index] is before:
+                del keys[index]
+        entry = before[3]
+        if entry.takes_part and role not in self._summary.full:
+            insort(self.first if role in self._summary.lacking else self.others, entry.key)
 
 
 def cut_down(resources: Resources, most: Mapping[str, int]) -> Resources:

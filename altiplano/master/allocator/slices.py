@@ -21,7 +21,7 @@ from altiplano.master.allocator import split
 from altiplano.master.allocator.filters import Refused
 from altiplano.master.allocator.pool import Member, Pick, Plan, allocatable
 from altiplano.master.allocator.quota import Room, cut_down
-from altiplano.master.allocator.sorter import Draft, Order
+from altiplano.master.allocator.sorter import Draft, Order, Vector, below
 from altiplano.model.resources import EMPTY, Resources
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Slice:
         self._allocator = allocator
         self._pairs_max = pairs_max
         # Where no role has a quota, nothing of them is asked for.
-        self._room = Room(allocator.quotas) if allocator.quotas.of else None
+        self._room = Room(allocator.quotas, allocator.shares) if allocator.quotas.of else None
         self._draft = Draft(allocator.shares, counts_all=self._room is not None)
         self._withheld: list[str] = []
         self._was_cut = False
@@ -85,9 +85,7 @@ class Slice:
         turn = allocator.turns.get(agent_id) if allocator.turns else None
         if turn is not None:
             free = free + turn.resources
-            self._draft.change(turn.role, turn.framework_id, allocator.vector(turn.resources), -1)
-            if self._room is not None:
-                self._room.take(turn.role, turn.resources, -1)
+            self._change(turn.role, turn.framework_id, turn.resources, allocator.vector(turn.resources), -1, 0)
             self._end_turn(turn.framework_id)
         if not member.active:
             return
@@ -128,9 +126,18 @@ class Slice:
         self._waiting.discard(pick.framework_id)
         whole = pick.resources is member.free
         vector = allocator.vector_free(member) if whole else allocator.vector(pick.resources)
-        self._draft.change(pick.role, pick.framework_id, vector, 1, int(not pick.waits))
-        if self._room is not None:
-            self._room.take(pick.role, pick.resources)
+        self._change(pick.role, pick.framework_id, pick.resources, vector, 1, int(not pick.waits))
+
+    def _change(
+        self, role: str, framework_id: str, resources: Resources, vector: Vector, sign: int, count: int
+    ) -> None:
+        if self._room is None:
+            self._draft.change(role, framework_id, vector, sign, count)
+            return
+        before = self._allocator.shares.first_key(role)
+        self._draft.change(role, framework_id, vector, sign, count)
+        self._room.take(role, resources, sign)
+        self._room.place(role.split("/", 1)[0], before)
 
     def _choose(
         self, agent_id: str, member: Member, piece: Resources, free: Resources, candidates: tuple[str, ...] | None
@@ -142,11 +149,9 @@ class Slice:
         if room is None:
             return self._first_of(shares.in_order(), agent_id, member, piece, free)
         # What is guaranteed comes before what is only fair; who is at its limit is not even asked.
-        self._was_cut = self._was_cut or bool(room.full)
-        pick = None
-        if room.lacking:
-            pick = self._first_of(shares.in_order(only=room.lacking), agent_id, member, piece, free)
-        return pick or self._first_of(shares.in_order(room.full | room.lacking), agent_id, member, piece, free)
+        self._was_cut = self._was_cut or room.any_full
+        pick = self._first_of(below(room.first), agent_id, member, piece, free)
+        return pick or self._first_of(below(room.others), agent_id, member, piece, free)
 
     def _first_of(
         self, orders: Iterator[Order], agent_id: str, member: Member, piece: Resources, free: Resources

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping
 from operator import add, neg, truediv
 
 Vector = tuple[int, ...]
@@ -32,6 +32,10 @@ WEIGHT_MAX = 1e9
 
 SORT_FROM = 12
 """An order with more than one outdated key in so many is sorted anew instead of key by key."""
+
+
+PLACE_UP_TO = 2
+"""So few outdated keys are always put right one by one."""
 
 
 class Axes:
@@ -139,7 +143,8 @@ class Order:
         """Put everybody where his share belongs.  Somebody alone is first whatever he holds."""
         if len(self.keys) <= 1:
             return
-        if self._generation != self._axes.generation or len(self.outdated) * SORT_FROM > len(self.keys):
+        count = len(self.outdated)
+        if self._generation != self._axes.generation or (count > PLACE_UP_TO and count * SORT_FROM > len(self.keys)):
             self._sort()
         elif self.outdated:
             for entry in self.outdated:
@@ -222,16 +227,21 @@ class Shares:
         """The frameworks of a role, as they compete."""
         return self._members.get(role)
 
-    def in_order(self, without: Set[str] = frozenset(), only: Set[str] | None = None) -> Iterator[Order]:
-        """The frameworks of one role after the other, of roles where some take part, fairest role first.
-
-        `without` and `only` say which roles of the first level are left out, with all below them.
-        """
+    def in_order(self) -> Iterator[Order]:
+        """The frameworks of one role after the other, of roles where some take part, fairest role first."""
         root = self._levels[""]
-        if not without and only is None:
-            return _walk(root)
         root.settle()
-        return _chosen(root, without, only)
+        return below(root.keys)
+
+    def first_level(self) -> list[Key]:
+        """The roles of the first level that take part, fairest first."""
+        root = self._levels[""]
+        root.settle()
+        return root.keys
+
+    def first_key(self, role: str) -> Key:
+        """Where the role of the first level stands that a role belongs to."""
+        return self._levels[""].entries[role.split("/", 1)[0]].key
 
     def rank(self, role: str, framework_id: str) -> tuple[Key, ...]:
         """Keys from the root down to a framework that takes part: whoever has the smaller comes first in all."""
@@ -318,7 +328,8 @@ class Shares:
 
     def framework_share(self, role: str, framework_id: str) -> float:
         """The dominant share of a framework in one of its roles."""
-        return self.axes.share(self._held(role, framework_id))
+        held = self._held(role, framework_id)
+        return self.axes.share(held) if any(held) else 0.0
 
     def role_share(self, role: str) -> float:
         """The dominant share of a role with all below it, not divided by its weight."""
@@ -412,29 +423,17 @@ class Shares:
         del self._levels[level.path]
 
 
-def _walk(level: Order) -> Iterator[Order]:
-    level.settle()
-    for _, _, _, entry in level.keys:
-        below = entry.below
-        if below is None:
+def below(keys: Iterable[Key]) -> Iterator[Order]:
+    """The frameworks of one role after the other, of these roles and those below them."""
+    for key in keys:
+        order = key[3].below
+        if order is None:
             continue
-        if below.is_level:
-            yield from _walk(below)
+        order.settle()
+        if order.is_level:
+            yield from below(order.keys)
         else:
-            below.settle()
-            yield below
-
-
-def _chosen(root: Order, without: Set[str], only: Set[str] | None) -> Iterator[Order]:
-    for _, _, name, entry in root.keys:
-        below = entry.below
-        if below is None or name in without or (only is not None and name not in only):
-            continue
-        if below.is_level:
-            yield from _walk(below)
-        else:
-            below.settle()
-            yield below
+            yield order
 
 
 class Draft:
