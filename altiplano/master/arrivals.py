@@ -10,14 +10,14 @@ is as one that has not come yet, and nothing of it is offered.
 from __future__ import annotations
 
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 import altiplano
 from altiplano.link import messages as link_messages
 from altiplano.master import effects, endings, facts, frameworks, infos, offers, tasks, validation, view
 from altiplano.master.outcome import Outcome
 from altiplano.master.reports import Arriving, Ran, Reported
-from altiplano.master.state import Agent, End, Framework, MasterState, Parting, Presence
+from altiplano.master.state import Agent, End, Framework, MasterState, Parting, Presence, TaskKey
 from altiplano.model.resources import EMPTY, ResourceError, Resources
 from altiplano.model.tasks import State
 from altiplano.wire import json, translate
@@ -107,18 +107,19 @@ class _Arrival:
         total = self._total()
         reported = [self._read(report) for report in self.message.tasks]
         ran = [self._read_executor(report) for report in self.message.executors]
-        shut = self._frameworks_to_shut(reported, ran)
+        shut = self._to_shut(_framework_ids(reported, ran))
         reported = [one for one in reported if one.key[0] not in shut]
         ran = [one for one in ran if one.key[0] not in shut]
+        keys = {one.key for one in reported}
         self._check_fits(total, _used_by(reported), ran)
-        self._check_missing(reported, ran)
-        self._bring_frameworks(reported, ran)
+        self._check_missing(keys, ran)
+        self._bring_frameworks(_framework_ids(reported, ran))
 
         if self.known is not None and self.known.link not in (None, self.link):
             assert self.known.link is not None
             self.out.do(effects.CloseLink(link=self.known.link, reason="the agent has dialled again"))
         self._welcome(shut)
-        self._forget_missing(reported, ran)
+        self._forget_missing(keys, ran)
         self._connect()
         for executor in ran:
             self._take_executor(executor)
@@ -156,19 +157,20 @@ class _Arrival:
     def _begin(self, arriving: Arriving) -> None:
         """Everything is read: make the agent a member that is not connected yet."""
         ran = [self._read_executor(report) for report in self.message.executors]
-        shut = self._frameworks_to_shut(arriving.reported, ran)
+        there = set(arriving.used) | _framework_ids([], ran)
+        shut = self._to_shut(there)
         ran = [one for one in ran if one.key[0] not in shut]
         used = sum((held for framework_id, held in arriving.used.items() if framework_id not in shut), EMPTY)
         self._check_fits(self._total(), used, ran)
-        kept = [one for one in arriving.reported if one.key[0] not in shut] if shut else arriving.reported
-        self._check_missing(kept, ran)
-        self._bring_frameworks(kept, ran)
+        keys = {key for key in arriving.keys if key[0] not in shut} if shut else arriving.keys
+        self._check_missing(keys, ran)
+        self._bring_frameworks(there - shut)
         if self.known is not None and self.known.link is not None:
             # It has dialled again: what was said over the old link is over.
             self.out.do(effects.CloseLink(link=self.known.link, reason="the agent has dialled again"))
             offers.rescind(self.out, self.known.offers.values())
             self.out.holds(facts.AgentDisconnected(agent_id=self.id))
-        self._forget_missing(kept, ran)
+        self._forget_missing(keys, ran)
         self._admit()
         at_s = self.out.now.mono_s + self.state.config.reregister_timeout_s
         self.out.holds(
@@ -183,7 +185,7 @@ class _Arrival:
         """All is taken over: the agent is connected, and hears what was asked for meanwhile."""
         assert self.known is not None, f"agent {self.id} is taken over, but no member"
         ran = [self._read_executor(report) for report in self.message.executors]
-        shut = self._frameworks_to_shut(arriving.reported, ran)
+        shut = self._to_shut(set(arriving.used) | _framework_ids([], ran))
         self._welcome(shut)
         self._connect()
         for task in self.known.tasks.values():
@@ -259,9 +261,9 @@ class _Arrival:
             raise Unfit(f"an executor that the agent reports cannot be read: {problem}")
         return Ran(report=report, resources=resources, role=_role(report.executor.resources))
 
-    def _frameworks_to_shut(self, reported: list[Reported], ran: list[Ran]) -> set[str]:
+    def _to_shut(self, there: set[str]) -> set[str]:
         """Frameworks whose tasks must end: those that are gone, and those told that their tasks are lost."""
-        return {framework_id for framework_id in _framework_ids(reported, ran) if self._is_shut(framework_id)}
+        return {framework_id for framework_id in there if self._is_shut(framework_id)}
 
     def _is_shut(self, framework_id: str) -> bool:
         forsaken = self.known.forsaken if self.known is not None else ()
@@ -273,21 +275,19 @@ class _Arrival:
         if not total.contains(used):
             raise Unfit(f"the agent has {total}, but its tasks use {used}: give it back what it had, or end its tasks")
 
-    def _check_missing(self, reported: list[Reported], ran: list[Ran]) -> None:
+    def _check_missing(self, keys: Set[TaskKey], ran: list[Ran]) -> None:
         """What an agent has forgotten is told in pieces before it is admitted, if that is much."""
         if self.known is None:
             return
-        kept = frozenset((*(one.key for one in reported), *(one.key for one in ran)))
         most = self.state.config.holdings_per_slice
-        if len(self.known.tasks.keys() - kept) > most:
-            parting = Parting(end=End.FORGOTTEN, kept=kept)
+        if len(self.known.tasks.keys() - keys) > most:
+            parting = Parting(end=End.FORGOTTEN, kept=frozenset(keys).union(one.key for one in ran))
             endings.part(self.out, self.id, parting)
             endings.part_further(self.out, self.id, parting)
             raise Unfit(f"the agent has lost more than {most} tasks, and their frameworks are told first: dial again")
 
-    def _bring_frameworks(self, reported: list[Reported], ran: list[Ran]) -> None:
+    def _bring_frameworks(self, there: set[str]) -> None:
         """Make frameworks known that this master knows from its registry only, or not at all."""
-        there = _framework_ids(reported, ran)
         described = {info.id.value: info for info in self.message.frameworks if info.id is not None}
         for framework_id in sorted(there):
             framework = self.state.frameworks.get(framework_id)
@@ -336,11 +336,10 @@ class _Arrival:
             )
         )
 
-    def _forget_missing(self, reported: list[Reported], ran: list[Ran]) -> None:
+    def _forget_missing(self, have: Set[TaskKey], ran: list[Ran]) -> None:
         """What the master knows of the agent, but the agent does not."""
         if self.known is None:
             return
-        have = {one.key for one in reported}
         for key, task in list(self.known.tasks.items()):
             if key not in have:
                 framework = self.state.frameworks[task.framework_id]

@@ -292,6 +292,7 @@ class Core:
             len(state.agents)
             + len(state.offers)
             + len(state.unreachable)
+            + sum(len(one.message.tasks) for one in state.arriving.values())
             + sum(len(one.tasks) + len(one.completed) + len(one.unreachable) for one in state.frameworks.values())
             + sum(len(one.completed) for one in state.completed.values())
         )

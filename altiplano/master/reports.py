@@ -49,7 +49,8 @@ class Arriving(msgspec.Struct, kw_only=True):
     message: link_messages.Hello
     reported: list[Reported] = msgspec.field(default_factory=list)
     used: dict[str, Resources] = msgspec.field(default_factory=dict)
-    """What the tasks that were read use, by framework."""
+    """What the tasks that were read use, by framework; each that has one is named."""
+    keys: set[tuple[str, str]] = msgspec.field(default_factory=set)
     agent_id: str | None = None
     """Set when it was admitted."""
     is_new: bool = False
@@ -60,6 +61,7 @@ class Arriving(msgspec.Struct, kw_only=True):
     def add(self, reported: tuple[Reported, ...]) -> None:
         self.reported.extend(reported)
         for one in reported:
-            if not one.state.ended:
-                framework_id = one.report.framework_id
-                self.used[framework_id] = self.used.get(framework_id, EMPTY) + one.resources
+            framework_id = one.report.framework_id
+            self.keys.add(one.key)
+            used = self.used.get(framework_id, EMPTY)
+            self.used[framework_id] = used if one.state.ended else used + one.resources
