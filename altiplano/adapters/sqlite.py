@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from altiplano.adapters.durability import Durability
 from altiplano.kit import crash
 from altiplano.ports.log import RECORD_BYTES_MAX, LogFailed, LogInUse, LogMismatch
 from altiplano.ports.store import VALUE_BYTES_MAX, Stored, StoreFailed
@@ -198,19 +199,15 @@ class SqliteLog:
         self._database = _Database(Path(directory), self._name, _LOG_TABLES, size_bytes_max, ends_at_failure=True)
         self._recovered = False
         self._closed = False
-        self._durable = 0
         self._end = 0
         self._epoch = 0
-        self._failure: LogFailed | None = None
-        self._broken = asyncio.Event()
-        self._callback: Callable[[int], None] | None = None
-        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._durability = Durability()
         # Appends of one turn of the loop reach the thread as one job.
         self._batch: list[tuple[int, int, bytes]] = []
 
     @property
     def durable(self) -> int:
-        return self._durable
+        return self._durability.position
 
     @property
     def end(self) -> int:
@@ -232,7 +229,7 @@ class SqliteLog:
         except LogFailed:
             await self._database.close()
             raise
-        self._durable = self._end
+        self._durability.reach(self._end)
         self._recovered = True
         return snapshot, records
 
@@ -254,22 +251,13 @@ class SqliteLog:
         return self._end
 
     def notify(self, callback: Callable[[int], None]) -> None:
-        assert self._callback is None, "a log has one listener"
-        self._callback = callback
+        self._durability.notify(callback)
 
     async def wait(self, position: int) -> None:
-        if position <= self._durable:
-            return
-        if self._failure is not None:
-            raise self._failure
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((position, done))
-        await done
+        await self._durability.wait(position)
 
     async def failed(self) -> None:
-        await self._broken.wait()
-        assert self._failure is not None
-        raise self._failure
+        await self._durability.failed()
 
     def compact(self, snapshot: bytes, upto: int) -> None:
         assert 0 < upto <= self._end, f"cannot compact up to {upto} a log that ends at {self._end}"
@@ -313,7 +301,7 @@ class SqliteLog:
 
     def _hand_over(self) -> None:
         rows, self._batch = self._batch, []
-        if not rows or self._failure is not None:
+        if not rows or self._durability.failure is not None:
             return
         end = rows[-1][0]
 
@@ -321,31 +309,12 @@ class SqliteLog:
             connection.executemany("INSERT INTO record VALUES (?, ?, ?)", rows)
             return end
 
-        self._database.submit(_Job(work, self._became_durable, self._fail))
-
-    def _became_durable(self, position: int) -> None:
-        if self._failure is not None:
-            return
-        self._durable = position
-        waiters, self._waiters = self._waiters, deque()
-        for wanted, done in waiters:
-            if wanted > position:
-                self._waiters.append((wanted, done))
-            elif not done.done():
-                done.set_result(None)
-        if self._callback is not None:
-            self._callback(position)
+        self._database.submit(_Job(work, self._durability.reach, self._fail))
 
     def _fail(self, error: Exception) -> None:
-        if self._failure is not None:
-            return
-        self._failure = LogFailed(f"the log {self._database.path} could not be written: {error}")
-        self._failure.__cause__ = error
-        self._broken.set()
-        for _, done in self._waiters:
-            if not done.done():
-                done.set_exception(self._failure)
-        self._waiters.clear()
+        failure = LogFailed(f"the log {self._database.path} could not be written: {error}")
+        failure.__cause__ = error
+        self._durability.fail(failure)
 
 
 class SqliteRegistry(SqliteLog):

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from altiplano.adapters.durability import Durability
 from altiplano.ports.log import RECORD_BYTES_MAX, LogFailed, LogInUse
 
 
@@ -87,22 +88,18 @@ class MemoryLog:
         self._disk = disk
         self._recovered = False
         self._dead = False
-        self._durable = 0
         self._end = 0
         self._epoch = 0
         self._queued: deque[Group | _Snapshot] = deque()
         self._flying: list[Group | _Snapshot] = []
         self._timer: asyncio.Handle | None = None
-        self._failure: LogFailed | None = None
-        self._broken = asyncio.Event()
-        self._callback: Callable[[int], None] | None = None
-        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._durability = Durability()
         self._idle = asyncio.Event()
         self._idle.set()
 
     @property
     def durable(self) -> int:
-        return self._durable
+        return self._durability.position
 
     @property
     def end(self) -> int:
@@ -123,7 +120,7 @@ class MemoryLog:
             disk.groups.pop()
         self._begin_epoch(disk)
         self._end = disk.end
-        self._durable = self._end
+        self._durability.reach(self._end)
         self._recovered = True
         return disk.snapshot.body if disk.snapshot else None, disk.records()
 
@@ -139,22 +136,13 @@ class MemoryLog:
         return self._end
 
     def notify(self, callback: Callable[[int], None]) -> None:
-        assert self._callback is None, "a log has one listener"
-        self._callback = callback
+        self._durability.notify(callback)
 
     async def wait(self, position: int) -> None:
-        if position <= self._durable:
-            return
-        if self._failure is not None:
-            raise self._failure
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append((position, done))
-        await done
+        await self._durability.wait(position)
 
     async def failed(self) -> None:
-        await self._broken.wait()
-        assert self._failure is not None
-        raise self._failure
+        await self._durability.failed()
 
     def compact(self, snapshot: bytes, upto: int) -> None:
         assert 0 < upto <= self._end, f"cannot compact up to {upto} a log that ends at {self._end}"
@@ -187,13 +175,12 @@ class MemoryLog:
         self._dead = True
         if self._timer is not None:
             self._timer.cancel()
-        for _, done in self._waiters:
-            done.cancel()
+        self._durability.forget()
         if self._disk.holder is self:
             self._disk.holder = None
 
     def _queue(self, operation: Group | _Snapshot) -> None:
-        if self._failure is not None:
+        if self._durability.failure is not None:
             return
         self._queued.append(operation)
         self._idle.clear()
@@ -218,7 +205,7 @@ class MemoryLog:
             self._timer = asyncio.get_running_loop().call_soon(self._begin_flush)
         else:
             self._idle.set()
-        self._tell_durable(max((op.end for op in flying if isinstance(op, Group)), default=self._durable))
+        self._durability.reach(max((op.end for op in flying if isinstance(op, Group)), default=0))
 
     def _overflow(self, flying: Sequence[Group | _Snapshot]) -> str | None:
         if self._disk.size_bytes_max is None:
@@ -226,28 +213,10 @@ class MemoryLog:
         more = sum(len(r) for op in flying if isinstance(op, Group) for r in op.records)
         return "the disk is full" if self._disk.size_bytes + more > self._disk.size_bytes_max else None
 
-    def _tell_durable(self, position: int) -> None:
-        if position <= self._durable:
-            return
-        self._durable = position
-        waiters, self._waiters = self._waiters, deque()
-        for wanted, done in waiters:
-            if wanted > position:
-                self._waiters.append((wanted, done))
-            elif not done.done():
-                done.set_result(None)
-        if self._callback is not None:
-            self._callback(position)
-
     def _fail(self, problem: str) -> None:
-        self._failure = LogFailed(f"the log in memory could not be written: {problem}")
         self._queued.clear()
         self._idle.set()
-        self._broken.set()
-        for _, done in self._waiters:
-            if not done.done():
-                done.set_exception(self._failure)
-        self._waiters.clear()
+        self._durability.fail(LogFailed(f"the log in memory could not be written: {problem}"))
 
 
 class MemoryRegistry(MemoryLog):

@@ -81,7 +81,7 @@ class LyingLog(MemoryLog):
 
     def _begin_flush(self) -> None:
         super()._begin_flush()
-        self._tell_durable(max((op.end for op in self._flying if isinstance(op, Group)), default=self._durable))
+        self._durability.reach(max((op.end for op in self._flying if isinstance(op, Group)), default=0))
 
 
 class LyingRegistry(MemoryRegistry, LyingLog):
