@@ -18,6 +18,7 @@ from altiplano.agent import (
     launch,
     leaving,
     membership,
+    orders,
     recovery,
     updates,
 )
@@ -37,11 +38,13 @@ AgentEvent = (
     | events.Connected
     | events.LinkLost
     | events.Heard
+    | events.OrderBroke
     | events.SandboxMade
     | events.Fetched
     | events.PreparingFailed
     | events.LaunchAnswered
     | events.ContainerExited
+    | events.LimitRefused
     | events.LauncherDegraded
     | events.ExecutorSubscribed
     | events.ExecutorUpdated
@@ -78,6 +81,11 @@ class Core:
                 membership.lost(draft, event)
             case events.Heard():
                 membership.heard(draft, event)
+            case events.OrderBroke():
+                orders.broke(draft, event.order, event.sentence)
+            case events.LimitRefused():
+                if (executor := self.state.executor_of(event.container_id)) is not None:
+                    executors.unlimited(draft, executor, event.sentence)
             case events.LauncherDegraded():
                 draft.fact(facts.DegradedKnown(sentences=event.sentences))
                 for sentence in event.sentences:

@@ -44,6 +44,7 @@ async def run(settings: Settings) -> int:
     Raises BadSetting, BadCredentials, CannotListen, LogInUse and the like before it has begun.
     """
     crash.arm("agent", POINTS)
+    told = _Orders(settings)
     work_dir = os.path.realpath(settings.work_dir)
     os.makedirs(work_dir, exist_ok=True)
     listener = http.listen(settings.ip, settings.port)
@@ -84,19 +85,46 @@ async def run(settings: Settings) -> int:
         )
         app = Application(agent, settings, _access(settings), machine)
         server = http.HttpServer(_guarded(app, settings), host=settings.ip, port=node.port, listener=listener)
-        return await _serve(agent, server, settings)
+        return await _serve(agent, server, settings, told)
 
 
-async def _serve(agent: shell.Agent, server: http.HttpServer, settings: Settings) -> int:
-    loop = asyncio.get_running_loop()
+class _Orders:
+    """What people tell the process by signals: kept until the agent has recovered and can hear it.
+
+    They are listened to from the first moment on.  A process that were ended by the signal itself would leave
+    supervisor and keeper of the one before, although it was told to leave nothing.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._agent: shell.Agent | None = None
+        self._kept: list[tuple[bool, bool]] = []
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told, settings.stop_tasks_on_exit, False)
+        loop.add_signal_handler(signal.SIGUSR1, self._told, False, True)
+
+    def _told(self, with_tasks: bool, for_good: bool) -> None:
+        self._kept.append((with_tasks, for_good))
+        self._pass_on()
+
+    def heard_by(self, agent: shell.Agent) -> None:
+        """From now on an agent obeys."""
+        self._agent = agent
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        while self._agent is not None and self._kept:
+            with_tasks, for_good = self._kept.pop(0)
+            self._agent.stop(with_tasks=with_tasks, for_good=for_good)
+
+
+async def _serve(agent: shell.Agent, server: http.HttpServer, settings: Settings, told: _Orders) -> int:
     work = asyncio.ensure_future(agent.run())
     recovered = asyncio.ensure_future(agent.recovered.wait())
     await asyncio.wait((work, recovered), return_when=asyncio.FIRST_COMPLETED)
     recovered.cancel()
     if not work.done():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, lambda: agent.stop(with_tasks=settings.stop_tasks_on_exit))
-        loop.add_signal_handler(signal.SIGUSR1, lambda: agent.stop(for_good=True))
+        told.heard_by(agent)
         await server.start()
         log.info("the agent serves", action="serving", address=agent.node.address, work_dir=agent.node.work_dir)
     try:

@@ -75,7 +75,8 @@ class Launch(Effect, frozen=True, kw_only=True):
 
 
 class Limit(Effect, frozen=True, kw_only=True):
-    """New limits for a running container: the tasks in it are others than before."""
+    """New limits for a running container: the tasks in it are others than before.  Answered by `LimitRefused` if at
+    all: a container that has ended meanwhile needs none."""
 
     container_id: str
     limits: launcher.CgroupLimits

@@ -46,6 +46,13 @@ class Heard(AgentEvent, frozen=True, kw_only=True):
     message: messages.FromMaster
 
 
+class OrderBroke(AgentEvent, frozen=True, kw_only=True):
+    """Deciding on an order to run tasks failed, by a fault of this program: nothing of it was done."""
+
+    order: messages.RunTask | messages.RunTaskGroup
+    sentence: str
+
+
 # -- the launch path
 
 
@@ -73,6 +80,13 @@ class LaunchAnswered(AgentEvent, frozen=True, kw_only=True):
 
 class ContainerExited(AgentEvent, frozen=True, kw_only=True):
     exited: launcher.Exited
+
+
+class LimitRefused(AgentEvent, frozen=True, kw_only=True):
+    """The launcher could not put new limits on a container that runs."""
+
+    container_id: str
+    sentence: str
 
 
 class LauncherDegraded(AgentEvent, frozen=True, kw_only=True):

@@ -51,12 +51,21 @@ def settle(draft: Draft) -> None:
             if group.spoils(updates.state_of(end)):
                 spoiled.add(task.group)
                 _spoil(draft, task)
-    for executor in list(draft.state.executors.values()):
-        if executor.built_in and not _living(draft, executor):
-            executors.go(draft, executor, group.EXIT_STATUS, draft.now.wall_s)
-    for key, executor in draft.received.items():
-        if executor.built_in and key not in draft.parted and not _living(draft, executor):
-            executors.go(draft, executor, group.EXIT_STATUS, draft.now.wall_s)
+    for executor in (*draft.state.executors.values(), *draft.received.values()):
+        if executor.built_in and executor.key not in draft.parted and not _living(draft, executor):
+            status = group.wait_status(spoiled=_spoiled(draft, executor))
+            executors.go(draft, executor, status, draft.now.wall_s)
+
+
+def _spoiled(draft: Draft, executor: Executor) -> bool:
+    """Whether the last task of an executor, ending by this decision, did not end well."""
+    ends = [
+        draft.newest(key)
+        for key in draft.ended
+        if (task := draft.state.tasks.get(key) or draft.fresh.get(key)) is not None
+        and task.executor_key == executor.key
+    ]
+    return any(end is None or group.spoils(updates.state_of(end)) for end in ends)
 
 
 def _spoil(draft: Draft, ended: Task) -> None:

@@ -165,7 +165,10 @@ def started(draft: Draft, task: Task, *, pid: int, started_wall_s: float) -> Non
     )
     draft.note_task(task, f"started with pid {pid}")
     if task.killing is not None:
-        draft.do(effects.Terminate(container_id=task.container_id))
+        # A grace that was over before the start has had its SIGKILL, which found nobody.
+        late = task.killing.deadline_wall_s <= draft.now.wall_s
+        end_it = effects.Destroy if late else effects.Terminate
+        draft.do(end_it(container_id=task.container_id))
         return
     draft.report(task, command.running(), pid=pid)
     watch_completion(draft, task, started_wall_s)

@@ -16,7 +16,15 @@ Why = command.Why
 
 
 def order(draft: Draft, event: events.StopOrdered) -> None:
-    """Begin to leave.  Tasks go on without the agent unless they are to end with it."""
+    """Begin to leave.  Tasks go on without the agent unless they are to end with it.
+
+    Whoever is taking the tasks along goes on doing so: an order to leave them would come too late for those that
+    have been ended, and the others would be left with a supervisor that nobody stops.
+    """
+    leaving = draft.state.leaving
+    if leaving is not None and leaving.with_tasks and not event.with_tasks and not event.for_good:
+        draft.note("the agent was told to stop once more; it is about to, together with its tasks")
+        return
     if event.for_good:
         sentence = "the agent leaves its pool for good"
         draft.say(messages.Goodbye(sentence=sentence, cause=draft.cause))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from altiplano.agent import executors, facts, groups, isolation, launch, updates
 from altiplano.agent.draft import Draft
 from altiplano.agent.state import info_of
@@ -17,8 +19,12 @@ Why = command.Why
 
 def run(draft: Draft, order: messages.RunTask) -> None:
     """Launch a task, unless it is here already or cannot be run as it is described."""
-    task = _read(draft, bytes(order.task))
-    if task is None or _known(draft, order.framework, task):
+    try:
+        task = info_of(bytes(order.task))
+    except WireError as error:
+        broke(draft, order, f"The agent cannot read the task: {error}")
+        return
+    if _known(draft, order.framework, task):
         return
     know(draft, order.framework)
     if task.executor is not None:
@@ -46,12 +52,17 @@ def _run_hosted(draft: Draft, order: messages.RunTask, task: mesos.TaskInfo, exe
 
 def run_group(draft: Draft, order: messages.RunTaskGroup) -> None:
     """Launch a group of tasks, all or none."""
-    read = [(_read(draft, bytes(raw)), bytes(raw)) for raw in order.tasks]
-    tasks = [(task, raw) for task, raw in read if task is not None]
+    try:
+        tasks = [(info_of(bytes(raw)), bytes(raw)) for raw in order.tasks]
+    except WireError as error:
+        broke(draft, order, f"The agent cannot read a task of the group: {error}")
+        return
     executor_id = order.executor.executor_id
-    fits = all(task.executor is not None and task.executor.executor_id == executor_id for task, _ in tasks)
-    if len(tasks) < len(read) or not fits or any(_known(draft, order.framework, task) for task, _ in tasks):
-        draft.note(f"a group for executor {executor_id.value} is here already, or cannot be read; it is ignored")
+    if any(_known(draft, order.framework, task) for task, _ in tasks):
+        draft.note(f"a group for executor {executor_id.value} is here already; it is ignored")
+        return
+    if not all(task.executor is not None and task.executor.executor_id == executor_id for task, _ in tasks):
+        broke(draft, order, f"The group is for executor {executor_id.value}, and one of its tasks for another")
         return
     know(draft, order.framework)
     if draft.state.leaving is not None:
@@ -60,6 +71,66 @@ def run_group(draft: Draft, order: messages.RunTaskGroup) -> None:
         groups.run(draft, order.framework, order.executor, tasks)
     else:
         executors.run(draft, order.framework, order.executor, tasks, expected_new=None, together=True)
+
+
+def broke(draft: Draft, order: messages.RunTask | messages.RunTaskGroup, sentence: str) -> None:
+    """An order came to nothing: each of its tasks is told as never started, so that nobody waits for it.
+
+    The tasks may be what cannot be read, so no more is taken from them than their ids.
+    """
+    framework_id = order.framework.id.value if order.framework.id is not None else ""
+    for raw in order.tasks if isinstance(order, messages.RunTaskGroup) else (order.task,):
+        try:
+            named = msgspec.json.decode(raw, type=_Named)
+        except msgspec.DecodeError as error:
+            draft.note(f"{sentence}; not even its id can be read: {error}", framework_id)
+            continue
+        key = (framework_id, named.task_id.value)
+        draft.note(f"task {key[1]} was not started: {sentence}", *reversed(key))
+        if framework_id and key not in draft.state.tasks and key not in draft.state.streams:
+            draft.queue(key, _never_started(draft, order.framework, named, sentence))
+    executor_id = _new_executor(order)
+    if executor_id is not None and (framework_id, executor_id) not in draft.state.executors:
+        executors.tell_ended(draft, framework_id, executor_id, None)
+
+
+class _Named(msgspec.Struct, frozen=True, kw_only=True):
+    """As much of a task as is needed to tell its end."""
+
+    task_id: mesos.TaskID
+
+
+def _never_started(draft: Draft, framework: mesos.FrameworkInfo, task: _Named, sentence: str) -> mesos.TaskStatus:
+    return mesos.TaskStatus(
+        task_id=task.task_id,
+        state=mesos.TaskState[launch.lost_state(framework).value],
+        message=sentence,
+        agent_id=mesos.AgentID(value=draft.state.agent_id or ""),
+        timestamp=draft.now.wall_s,
+        source=mesos.TaskStatusSource.SOURCE_AGENT,
+        reason=Reason.REASON_CONTAINER_LAUNCH_FAILED,
+        uuid=draft.draw.uuid_bytes(),
+    )
+
+
+def _new_executor(order: messages.RunTask | messages.RunTaskGroup) -> str | None:
+    """The executor that the master counts on and that will not come."""
+    if isinstance(order, messages.RunTaskGroup):
+        return order.executor.executor_id.value
+    if not order.launch_executor:
+        return None
+    try:
+        return msgspec.json.decode(order.task, type=_Hosted).executor.executor_id.value
+    except msgspec.DecodeError:
+        return None
+
+
+class _HostedBy(msgspec.Struct, frozen=True, kw_only=True):
+    executor_id: mesos.ExecutorID
+
+
+class _Hosted(msgspec.Struct, frozen=True, kw_only=True):
+    executor: _HostedBy
 
 
 def kill(draft: Draft, order: messages.KillTask) -> None:
@@ -148,14 +219,6 @@ def know(draft: Draft, framework: mesos.FrameworkInfo) -> None:
     if draft.state.frameworks.get(framework.id.value) != framework:
         draft.fact(facts.FrameworkKnown(framework=framework))
         draft.known[framework.id.value] = framework
-
-
-def _read(draft: Draft, raw: bytes) -> mesos.TaskInfo | None:
-    try:
-        return info_of(raw)
-    except WireError as error:
-        draft.note(f"the master sent a task that cannot be read: {error}")
-        return None
 
 
 def _known(draft: Draft, framework: mesos.FrameworkInfo, task: mesos.TaskInfo) -> bool:

@@ -530,11 +530,16 @@ class Agent:
     async def _limit(self, effect: effects.Limit) -> None:
         # An unknown one has ended meanwhile, or has not been started yet and gets its limits then.
         try:
-            await self.outside.launcher.update(effect.container_id, effect.limits)
+            with contextlib.suppress(launcher.UnknownContainer):
+                await self.outside.launcher.update(effect.container_id, effect.limits)
         except launcher.LauncherClosed:
             raise
         except launcher.LauncherError as error:
             log.warning("limits stay as they were", action="limit", container=effect.container_id, reason=str(error))
+            cause, seed = self._cause("limit"), self._seed()
+            self._post(
+                events.LimitRefused(cause=cause, seed=seed, container_id=effect.container_id, sentence=str(error))
+            )
 
     async def _destroy(self, container_id: str) -> None:
         await self.outside.launcher.destroy(container_id)
@@ -577,6 +582,10 @@ class Agent:
         """`decide` failed: leave a recording that plays the way to it."""
         path = self.engine.recorder.save(os.path.join(self.node.work_dir, "recordings"), event.cause)
         log.error("a bug in the agent; the event was dropped", action="bug", cause=event.cause, recording=path)
+        if isinstance(event, events.Heard) and isinstance(event.message, messages.RunTask | messages.RunTaskGroup):
+            sentence = f"A fault of the agent kept it from starting the task: {error!r}; a recording is in {path}"
+            broke = events.OrderBroke(cause=event.cause, seed=self._seed(), order=event.message, sentence=sentence)
+            self._post(broke)
 
 
 async def _fail(error: Exception) -> None:

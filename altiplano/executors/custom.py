@@ -39,12 +39,14 @@ class Why(Enum):
     """It was started and did not subscribe in time."""
     MISSING = "missing"
     """It did not subscribe again in time after the agent was restarted."""
+    UNLIMITED = "unlimited"
+    """Its container could not be given new limits when its tasks changed."""
     REMOVED = "removed"
     """Its framework or its agent was removed: nobody wants to hear of it any more."""
 
 
-AT_ONCE = frozenset({Why.UNREGISTERED, Why.MISSING})
-"""Who does not listen cannot be asked to end."""
+AT_ONCE = frozenset({Why.UNREGISTERED, Why.MISSING, Why.UNLIMITED})
+"""Who does not listen cannot be asked to end, and who has the wrong limits may not go on."""
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +97,12 @@ ENDS: Mapping[Why | None, _End] = MappingProxyType(
             aware=State.GONE,
             reason=Reason.REASON_EXECUTOR_REREGISTRATION_TIMEOUT,
             sentence="The executor did not subscribe again within the agent's executor_reregistration_timeout",
+        ),
+        Why.UNLIMITED: _End(
+            state=State.LOST,
+            aware=State.GONE,
+            reason=Reason.REASON_CONTAINER_UPDATE_FAILED,
+            sentence="The limits of the executor's container could not be changed to those of its tasks",
         ),
     }
 )

@@ -12,10 +12,12 @@ from altiplano.model.tasks import State
 SPOILING = frozenset({State.FAILED, State.KILLED})
 """Ends of one task that end its whole group."""
 
-EXIT_STATUS = 0
-"""The wait status that is told of an executor that has no process."""
-
 
 def spoils(end: State) -> bool:
     """Whether the others of the group are killed after such an end."""
     return end in SPOILING
+
+
+def wait_status(*, spoiled: bool) -> int:
+    """What is told of the end of an executor that has no process, as if it were one."""
+    return 1 << 8 if spoiled else 0

@@ -179,11 +179,14 @@ def executor_said(out: Outcome, agent: Agent, message: link_messages.ExecutorMes
 def executor_ended(out: Outcome, agent: Agent, message: link_messages.ExecutorEnded) -> None:
     """A custom executor has ended; the agent tells the ends of its tasks by themselves."""
     framework = out.state.frameworks.get(message.framework_id)
-    if (message.framework_id, message.executor_id) in agent.executors:
+    executor = agent.executors.get((message.framework_id, message.executor_id))
+    if executor is not None:
         out.holds(
             facts.ExecutorRemoved(framework_id=message.framework_id, agent_id=agent.id, executor_id=message.executor_id)
         )
-    if framework is not None:
+    built_in = executor is not None and executor.info.type is mesos.ExecutorInfoType.DEFAULT
+    # The built-in executor is no process: that its last task has ended well is no failure of anything.
+    if framework is not None and not (built_in and message.status == 0):
         failure = scheduler.EventFailure(
             agent_id=mesos.AgentID(value=agent.id),
             executor_id=mesos.ExecutorID(value=message.executor_id),

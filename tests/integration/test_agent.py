@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from altiplano.adapters import cgroups
 from altiplano.adapters.supervisor import client as supervisor
+from altiplano.adapters.supervisor import processes
 from altiplano.engine import http
 from altiplano.link import messages
 from altiplano.link.session import Arrival
@@ -63,6 +65,11 @@ class Master:
             self.changed.set()
 
     async def start_agent(self, *options: str) -> None:
+        await self.begin_agent(*options)
+        async with asyncio.timeout(WAIT_S_MAX):
+            await self.joined.wait()
+
+    async def begin_agent(self, *options: str) -> None:
         self.joined.clear()
         with open(self.work_dir / "agent.log", "ab") as log:
             self.process = await asyncio.create_subprocess_exec(
@@ -73,8 +80,6 @@ class Master:
                 stdout=log,
                 stderr=log,
             )
-        async with asyncio.timeout(WAIT_S_MAX):
-            await self.joined.wait()
 
     async def end_agent(self, number: int) -> int:
         assert self.process is not None
@@ -163,6 +168,48 @@ async def test_tasks_end_with_an_agent_that_is_told_to_take_them_along(master):
     await master.until("t1", "RUNNING")
     assert await master.end_agent(signal.SIGTERM) == 0
     assert master.states("t1") == ["STARTING", "RUNNING", "KILLED"]
+
+
+async def test_a_good_bye_in_the_first_moment_of_a_process_leaves_no_supervisor_of_the_one_before(master):
+    await master.start_agent()
+    master.run(task("t1", "sleep 1000"))
+    await master.until("t1", "RUNNING")
+    await master.end_agent(signal.SIGKILL)
+    helper = await supervisor.connect(str(master.work_dir / "agent"))
+    pair = (helper.pid, helper.keeper_pid)
+    await helper.close()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    await master.begin_agent("--port", str(port))
+    async with asyncio.timeout(WAIT_S_MAX):
+        while not listens(port):
+            await asyncio.sleep(0.001)
+    assert await master.end_agent(signal.SIGUSR1) == 0
+    assert not any(map(lives, pair))
+
+
+async def test_a_good_bye_is_not_undone_by_an_order_to_stop(master):
+    await master.start_agent()
+    master.run(task("t1", "trap 'sleep 1; exit 0' TERM; while :; do sleep 0.1; done"))
+    await master.until("t1", "RUNNING")
+    helper = await supervisor.connect(str(master.work_dir / "agent"))
+    pair = (helper.pid, helper.keeper_pid)
+    await helper.close()
+    master.process.send_signal(signal.SIGUSR1)
+    await asyncio.sleep(0.3)
+    assert await master.end_agent(signal.SIGTERM) == 0
+    assert not any(map(lives, pair))
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def lives(pid: int) -> bool:
+    seen = processes.stat(pid)
+    return seen is not None and seen.state not in (b"Z", b"X")
 
 
 async def test_usage_story_and_files_of_a_task_are_shown(master):

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from altiplano.agent import effects, events, executor_token, facts
-from altiplano.engine.core import Decision
+from altiplano.engine.core import Decision, Note
 from altiplano.link import messages
 from altiplano.ports import launcher
 from altiplano.wire import json
@@ -444,6 +444,25 @@ def test_an_executor_speaks_for_its_own_tasks_only():
     pool.run(task("mine"))
     pool.update(State.TASK_FINISHED, "mine")
     assert pool.states("mine") == ["STARTING"]
+
+
+@pytest.mark.parametrize(("aware", "state"), [(False, "LOST"), (True, "GONE")])
+def test_limits_that_cannot_be_changed_end_the_executor_and_its_tasks_with_the_reason(aware, state):
+    pool = Pool()
+    pool.recover()
+    pool.join()
+    pool.give(by=framework(*([Capability.PARTITION_AWARE] if aware else [])))
+    pool.up()
+    pool.subscribe()
+    decision = pool.post(
+        events.LimitRefused(cause="x", seed=pool.seed(), container_id=pool.box, sentence="Invalid argument")
+    )
+    assert of(effects.Destroy, decision)
+    assert "Invalid argument" in " ".join(note.sentence for note in of(Note, decision))
+    pool.exit_box(9)
+    (last,) = pool.updates("t1")
+    assert last.state.value == f"TASK_{state}"
+    assert last.reason is Reason.REASON_CONTAINER_UPDATE_FAILED
 
 
 def test_heartbeats_are_rare():

@@ -117,7 +117,7 @@ def test_a_group_with_a_task_that_cannot_run_here_is_not_started():
     )
     assert not of(effects.MakeSandbox, agent.hear(order))
     assert agent.states("good") == agent.states("bad") == ["FAILED"]
-    assert ended(agent) == [0]
+    assert ended(agent) == [1 << 8]
 
 
 def test_a_group_is_taken_up_again_by_a_new_agent_process_and_told_with_its_executor():

@@ -8,6 +8,7 @@ import pytest
 from altiplano.agent import effects, events
 from altiplano.link import messages
 from altiplano.ports import launcher
+from altiplano.wire import json
 from altiplano.wire.messages import mesos
 from tests.unit.agent.harness import AGENT, FRAMEWORK, NODE, Agent, Capability, fetching, framework, of, seconds, task
 
@@ -194,6 +195,62 @@ def test_a_kill_before_the_launch_ends_the_task_at_once():
     (status,) = agent.updates()
     assert (status.state.value, status.reason) == ("TASK_KILLED", Reason.REASON_TASK_KILLED_DURING_LAUNCH)
     assert not agent.sandbox_made().effects
+
+
+def broke(agent: Agent, order: messages.RunTask | messages.RunTaskGroup) -> None:
+    agent.post(events.OrderBroke(cause="x", seed=agent.seed(), order=order, sentence="A fault of the agent"))
+
+
+@pytest.mark.parametrize(("aware", "state"), [(False, "LOST"), (True, "DROPPED")])
+def test_a_fault_while_deciding_on_an_order_ends_the_task_instead_of_leaving_it_staging(aware, state):
+    agent = member()
+    by = framework(*([Capability.PARTITION_AWARE] if aware else []))
+    order = messages.RunTask(framework=by, task=msgspec.Raw(json.encode(task("t1"))))
+    broke(agent, order)
+    (status,) = agent.updates()
+    assert agent.states() == [state]
+    assert status.source is Source.SOURCE_AGENT
+    assert status.reason is Reason.REASON_CONTAINER_LAUNCH_FAILED
+    assert status.message == "A fault of the agent"
+    agent.ack()
+    assert not agent.core.state.streams
+
+
+def test_a_fault_does_not_end_a_task_that_is_here():
+    agent = Agent()
+    agent.up_to_running()
+    broke(agent, messages.RunTask(framework=framework(), task=msgspec.Raw(json.encode(task("t1")))))
+    assert agent.states() == ["STARTING", "RUNNING"]
+
+
+def test_a_fault_over_a_task_for_a_new_executor_gives_the_executor_back_to_the_master():
+    agent = member()
+    info = mesos.ExecutorInfo(executor_id=mesos.ExecutorID(value="x"), command=mesos.CommandInfo(value="./x"))
+    raw = msgspec.Raw(json.encode(task("t1", executor=info)))
+    broke(agent, messages.RunTask(framework=framework(), task=raw, launch_executor=True))
+    (ended,) = (said for said in agent.said() if isinstance(said, messages.ExecutorEnded))
+    assert (ended.executor_id, ended.status) == ("x", -1)
+    assert agent.states() == ["LOST"]
+
+
+def test_a_task_that_cannot_be_read_is_told_by_its_id():
+    agent = member()
+    raw = msgspec.Raw(b'{"task_id":{"value":"t1"},"name":"x","agent_id":{"value":"a"},"resources":"?"}')
+    agent.hear(messages.RunTask(framework=framework(), task=raw))
+    assert agent.states() == ["LOST"]
+    assert "cannot read the task" in (agent.updates()[0].message or "")
+
+
+def test_a_grace_that_ended_before_the_start_is_not_forgotten():
+    agent = member()
+    agent.run()
+    agent.kill()
+    assert any(isinstance(effect, effects.Destroy) for effect in agent.advance(4))
+    decision = agent.started()
+    assert of(effects.Destroy, decision)
+    agent.exited(wait_status=9)
+    agent.ack()
+    assert agent.states()[-1] == "KILLED"
 
 
 def test_the_max_completion_time_fails_the_task():

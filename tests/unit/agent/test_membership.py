@@ -169,6 +169,15 @@ def test_a_removed_agent_ends_its_tasks_and_then_itself():
     assert of(effects.Exit, agent.exited(wait_status=15))
 
 
+def test_who_takes_its_tasks_along_is_not_made_to_leave_them_by_a_later_order():
+    agent = Agent()
+    agent.up_to_running()
+    assert of(effects.Terminate, agent.post(events.StopOrdered(cause="x", seed=agent.seed(), for_good=True)))
+    assert not of(effects.Exit, agent.post(events.StopOrdered(cause="x", seed=agent.seed())))
+    (exit_,) = of(effects.Exit, agent.exited(wait_status=15))
+    assert exit_.stop_launcher
+
+
 def test_sigterm_leaves_the_tasks():
     agent = Agent()
     agent.up_to_running()

@@ -212,6 +212,29 @@ def test_an_executor_is_charged_once_and_must_stay_the_same():
     assert framework.events()[-1].failure.status == 9
 
 
+@pytest.mark.parametrize(("status", "told"), [(0, []), (1 << 8, [1 << 8])])
+def test_a_group_that_has_ended_well_is_no_failure_of_its_executor(status, told):
+    pool, agent, framework = pool_of_one()
+    offer = framework.offer()
+    info = mesos.ExecutorInfo(
+        executor_id=mesos.ExecutorID(value="default"),
+        type=mesos.ExecutorInfoType.DEFAULT,
+        resources=amounts("cpus:0.1;mem:32;disk:10"),
+    )
+    task = framework.task(offer, "cpus:1;mem:64")
+    framework.accept(
+        (offer,),
+        mesos.OfferOperation(
+            type=mesos.OfferOperationType.LAUNCH_GROUP,
+            launch_group=mesos.OfferOperationLaunchGroup(executor=info, task_group=mesos.TaskGroupInfo(tasks=(task,))),
+        ),
+    )
+    assert pool.state.agents[agent.id].executors
+    agent.say(link_messages.ExecutorEnded(framework_id=framework.id, executor_id="default", status=status))
+    assert [event.failure.status for event in framework.events() if event.failure is not None] == told
+    assert not pool.state.agents[agent.id].executors
+
+
 def test_task_and_executor_cannot_have_the_same_ports():
     _, _, framework = pool_of_one()
     offer = framework.offer()
