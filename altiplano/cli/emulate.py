@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from altiplano.cli import output
 from altiplano.cli.failures import USAGE, Failure
-from altiplano.cli.options import place, pool_options
+from altiplano.cli.options import json_option, place, pool_options
 
 if TYPE_CHECKING:
     from altiplano.testing import emulated
@@ -33,6 +34,7 @@ TOLD_EVERY_S = 10.0
     "--tasks-seconds", type=click.FloatRange(0), help="How long each task runs; without it until it is killed."
 )
 @click.option("--seconds", type=click.FloatRange(0), help="End after so long; without it at Ctrl-C.")
+@json_option
 def emulate(
     master: str | None,
     token_file: str | None,
@@ -41,6 +43,7 @@ def emulate(
     attributes: str,
     tasks_seconds: float | None,
     seconds: float | None,
+    as_json: bool,
 ) -> None:
     """Join a pool with machines that do not exist.
 
@@ -62,17 +65,17 @@ def emulate(
     except ValueError as error:
         raise Failure(str(error), USAGE) from error
     try:
-        eventloop.run(_run(swarm, seconds))
+        eventloop.run(_run(swarm, seconds, as_json))
     except emulated.TooMany as error:
         raise Failure(str(error), USAGE) from error
 
 
-async def _run(swarm: emulated.Swarm, seconds: float | None) -> None:
+async def _run(swarm: emulated.Swarm, seconds: float | None, as_json: bool) -> None:
     import asyncio
     import contextlib
 
     async with swarm.running():
-        telling = asyncio.create_task(_tell(swarm))
+        telling = asyncio.create_task(_tell(swarm, as_json))
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -81,7 +84,7 @@ async def _run(swarm: emulated.Swarm, seconds: float | None) -> None:
             telling.cancel()
 
 
-async def _tell(swarm: emulated.Swarm) -> None:
+async def _tell(swarm: emulated.Swarm, as_json: bool) -> None:
     """Say what goes on: once when all have joined, then again and again."""
     import asyncio
     import contextlib
@@ -92,9 +95,18 @@ async def _tell(swarm: emulated.Swarm) -> None:
     before = swarm.launched
     while True:
         now = swarm.launched
-        click.echo(
-            f"{swarm.joined_count} of {len(swarm.members)} machines are members of the pool at {swarm.master}; "
-            f"{swarm.tasks} tasks run, {now - before} more were launched"
-        )
+        told = {
+            "members": swarm.joined_count,
+            "machines": len(swarm.members),
+            "tasks": swarm.tasks,
+            "launched": now - before,
+        }
+        if as_json:
+            output.print_json_line(told)
+        else:
+            click.echo(
+                f"{told['members']} of {told['machines']} machines are members of the pool at {swarm.master}; "
+                f"{told['tasks']} tasks run, {told['launched']} more were launched"
+            )
         before = now
         await asyncio.sleep(TOLD_EVERY_S)

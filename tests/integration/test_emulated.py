@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 from collections import Counter
 
@@ -87,7 +88,18 @@ def running(master: Master) -> int:
 
 def test_the_command_fills_a_pool_with_machines_that_run_nothing() -> None:
     with started() as master:
-        words = ("emulate", "--master", master.address, "--agents", "50", "--tasks-seconds", "0.1", "--seconds", "8")
+        words = (
+            "emulate",
+            "--master",
+            master.address,
+            "--agents",
+            "50",
+            "--tasks-seconds",
+            "0.1",
+            "--seconds",
+            "8",
+            "--json",
+        )
         emulate = subprocess.Popen([*ALTIPLANO, *words], stdout=subprocess.PIPE, text=True)
         try:
             wait_until(lambda: len(master.ask("/slaves")["slaves"]) == 50, "all machines are there")
@@ -105,4 +117,5 @@ def test_the_command_fills_a_pool_with_machines_that_run_nothing() -> None:
             emulate.kill()
             emulate.wait()
         assert emulate.returncode == 0
-        assert output.startswith(f"50 of 50 machines are members of the pool at {master.address}")
+        first, *_ = output.splitlines()
+        assert json.loads(first) == {"members": 50, "machines": 50, "tasks": 0, "launched": 0}
