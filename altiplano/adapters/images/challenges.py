@@ -71,11 +71,26 @@ def parse(headers: Sequence[str], host: str) -> Challenge:
 
 
 def _challenges(header: str, host: str) -> list[Challenge]:
+    found: list[Challenge] = []
+    # All of it is read before any of it is believed.
+    for scheme, parameters in _read(header.strip(), host):
+        match scheme:
+            case "basic":
+                found.append(Basic())
+            case "bearer":
+                found.append(_bearer(parameters, host))
+            case _:
+                # Negotiate and others: somebody else's way in.
+                pass
+    return found
+
+
+def _read(header: str, host: str) -> list[tuple[str, dict[str, str]]]:
+    """Schemes in lower case, with their parameters."""
     if len(header) > CHALLENGE_CHARS_MAX:
         raise ImageRefused(f"{host} asks who we are in more than {CHALLENGE_CHARS_MAX} characters.")
-    found: list[Challenge] = []
+    found = []
     at = 0
-    header = header.strip()
     while at < len(header):
         scheme = _SCHEME.match(header, at)
         if scheme is None:
@@ -88,14 +103,7 @@ def _challenges(header: str, host: str) -> list[Challenge]:
                 raise ImageRefused(f"{host} asks who we are and says {key!r:.40} twice: {header!r:.200}.")
             parameters[key] = match[2] if match[2] is not None else re.sub(r"\\(.)", r"\1", match[3])
             at = match.end()
-        match scheme[1].lower():
-            case "basic":
-                found.append(Basic())
-            case "bearer":
-                found.append(_bearer(parameters, host))
-            case _:
-                # Negotiate and others: somebody else's way in.
-                pass
+        found.append((scheme[1].lower(), parameters))
     return found
 
 
