@@ -293,7 +293,8 @@ class Allocator:
 
     @property
     def wants_run(self) -> bool:
-        return bool(self.marked) and not self.running
+        # Offers that were kept back for a framework are told at the end of a run only, also where nothing is marked.
+        return bool(self.marked or self.postponed) and not self.running
 
     def mark(self, agent_id: str, framework_id: str | None = None) -> None:
         """Have an agent looked at in the next run: for one framework, or for all."""

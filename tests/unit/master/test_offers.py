@@ -63,6 +63,22 @@ def test_a_revive_during_a_run_is_answered_by_one_event_after_all_agents_were_lo
     assert offers_events(framework)[before:] == [40]
 
 
+def test_offers_kept_back_for_a_revive_are_told_also_when_nothing_else_is_left_to_look_at():
+    pool = Pool()
+    pool.agent()
+    framework = pool.framework()
+    pool.run()
+    framework.decline(*framework.offers(), seconds=0)
+    pool.clock.advance(INTERVAL_S * 2)
+    pool.post(Wake(cause="begin"))
+    assert pool.core.state.allocator.running
+    framework.call(CallType.REVIVE)
+    before = len(offers_events(framework))
+    pool.run(0.1)
+    assert offers_events(framework)[before:] == [1]
+    assert not pool.core.state.untold
+
+
 def test_what_was_declined_stays_away_for_as_long_as_was_asked_then_returns_on_the_beat_all_at_once():
     pool = Pool()
     for _ in range(4):
