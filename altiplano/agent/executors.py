@@ -287,8 +287,8 @@ def updated(draft: Draft, executor: Executor, status: mesos.TaskStatus) -> None:
     uuid = status.uuid
     assert uuid is not None
     task = draft.state.tasks.get(key)
-    if task is not None and task.stage is TaskStage.ENDED and task.container_id != executor.container_id:
-        sentence = f"an earlier executor {executor.id} tells of task {task.id}, whose end is known; it is ignored"
+    if _is_of_another(executor, task or _completed_task(draft, key)):
+        sentence = f"an earlier executor {executor.id} tells of task {key[1]}, whose end is known; it is ignored"
         _note(draft, executor, sentence)
         return
     if task is not None and task.executor_key != executor.key:
@@ -312,6 +312,16 @@ def updated(draft: Draft, executor: Executor, status: mesos.TaskStatus) -> None:
             draft.note_task(task, f"its executor tells {status.state.value}")
     acknowledged = api.EventAcknowledged(task_id=status.task_id, uuid=uuid)
     _tell(draft, executor, api.Event(type=Type.ACKNOWLEDGED, acknowledged=acknowledged))
+
+
+def _is_of_another(executor: Executor, task: Task | None) -> bool:
+    """Whether a task has ended with an earlier executor of the same id, whose last call may be still under way."""
+    return task is not None and task.stage is TaskStage.ENDED and task.container_id != executor.container_id
+
+
+def _completed_task(draft: Draft, key: Key) -> Task | None:
+    """A task whose end is known and was acknowledged."""
+    return next((task for task in reversed(draft.state.completed.get(key[0], ())) if task.id == key[1]), None)
 
 
 def _completed(draft: Draft, executor: Executor, status: mesos.TaskStatus) -> mesos.TaskStatus:

@@ -23,6 +23,9 @@ HOLD_S_MAX = 140.0
 
 SLOW_DISK_FACTOR = 300.0
 EFFECTS_UNTIL_CRASH_MAX = 12
+GUEST_S_MIN = 70.0
+"""After so long the last framework may leave for good."""
+
 AWAY_S_MAX = 80.0
 """A scheduler that is kept away is back within this time."""
 
@@ -60,12 +63,14 @@ class Faults:
         """Let things go wrong for a while."""
         loop = asyncio.get_running_loop()
         end_s = loop.time() + WINDOW_S
+        guest = self._cluster.workload.frameworks[-1]
+        leaves_s = self._dice.uniform(GUEST_S_MIN, WINDOW_S)
+        loop.call_later(leaves_s, self._cluster.keep_away, guest, math.inf)
         while loop.time() < end_s:
             await asyncio.sleep(self._dice.expovariate(1 / PAUSE_S_TYPICAL))
             (kind,) = self._dice.choices(self._kinds, self._weights)
             self._cluster.history.line(f"FAULT {kind.__name__.lstrip('_')}")
             kind()
-        self._cluster.keep_away(self._cluster.workload.frameworks[-1], math.inf)
         await asyncio.sleep(HOLD_S_MAX)
         for process in self._cluster.processes.values():
             process.crash_after_effects = None

@@ -23,6 +23,9 @@ HIGH_WATER_BYTES = 64 * 1024
 HOLD_LOOK_S = 0.5
 """Between two looks of somebody who dials whether the way is free again."""
 
+GIVEN_UP_S = 900.0
+"""After so long a system gives up a connection whose other end is silent: what TCP does with unacknowledged data."""
+
 PORT_FIRST = 40_000
 """Where ports given by the network begin."""
 
@@ -148,9 +151,17 @@ class Transport(asyncio.Transport):
             self._end(error)
 
     def vanish(self) -> None:
-        """End this side at once; the other side hears nothing, ever."""
+        """End this side at once; the other side hears nothing until its system gives the connection up."""
         self._closing = True
         self._end(None)
+        if self._peer is not None:
+            self._loop.call_later(GIVEN_UP_S, self._peer.give_up, context=self._peer._context)
+
+    def give_up(self) -> None:
+        """What was sent was not acknowledged for too long."""
+        if not self._ended:
+            self._closing = True
+            self._end(TimeoutError("the other side does not answer"))
 
     def spoil(self, *, repeat: bool) -> None:
         """Double the next piece that is sent, or lose it."""

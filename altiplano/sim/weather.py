@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from altiplano.sim.net import one_machine
+from altiplano.sim.net import GIVEN_UP_S, one_machine
 
 DELAY_S_MIN = 0.0002
 DELAY_S_TYPICAL = 0.005
@@ -21,9 +21,6 @@ SLOW_SHARE = 0.01
 """Of all items, so many take up to `SLOW_S_MAX`."""
 
 SLOW_S_MAX = 3.0
-GIVEN_UP_S = 900.0
-"""A connection whose other end is silent, as TCP with what was sent and never acknowledged."""
-
 NOTICE_S_MAX = 2.0
 """A cut is noticed by each end within this time."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
+import planted
+import planted_api
 import pytest
-from planted import PLANTS, Plant
+from planted import Plant
 
 from altiplano.sim.run import run_seed
 
@@ -14,6 +16,9 @@ SEEDS_MAX = 60
 
 FROM_ONE = "ALTIPLANO_SIM_FROM_ONE" in os.environ
 """Begin every search at seed 1: how hard is it really?  Takes minutes."""
+
+
+PLANTS = (*planted.PLANTS, *planted_api.PLANTS)
 
 
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name.replace(" ", "-"))
