@@ -301,10 +301,14 @@ class OfferMade(Volatile, frozen=True, kw_only=True):
 
 
 class OffersTold(Volatile, frozen=True, kw_only=True):
-    """These frameworks were told all offers that waited for them, at `at_s` (monotonic)."""
+    """These frameworks were told all offers that waited for them, at `at_s` (monotonic).
+
+    With the last of them the run is over.
+    """
 
     framework_ids: tuple[str, ...]
     at_s: float
+    last: bool = True
 
 
 class OfferEnded(Volatile, frozen=True, kw_only=True):

@@ -35,6 +35,9 @@ REVIEW_AGENTS_MAX = 250
 REVIEW_PAIRS_MAX = 2_500
 """Pairs of agent and framework of one review, so that it takes some milliseconds however many frameworks there are."""
 
+TOLD_PER_SLICE = 200
+"""Frameworks that are told their offers in one slice of a run."""
+
 RESOURCE_MESSAGES_MAX = 65_536
 """Resources that are kept in the form in which they are told: a few hundred bytes each."""
 
@@ -181,12 +184,11 @@ def _slice(out: Outcome) -> None:
 
 
 def _tell(out: Outcome, made: Mapping[str, list[mesos.Offer]]) -> None:
-    """The run is over: one event for every framework that was offered something."""
+    """All agents were looked at: one event for every framework that was offered something, the next of them."""
     state = out.state
+    waiting = [one for one in sorted({*state.untold, *made}) if state.allocator.may_be_told(one)]
     told = []
-    for framework_id in sorted({*state.untold, *made}):
-        if not state.allocator.may_be_told(framework_id):
-            continue
+    for framework_id in waiting[:TOLD_PER_SLICE]:
         framework = state.frameworks[framework_id]
         earlier = [state.offers[offer_id] for offer_id in state.untold.get(framework_id, ())]
         messages = (*(offer.message for offer in earlier), *made.get(framework_id, ()))
@@ -202,7 +204,8 @@ def _tell(out: Outcome, made: Mapping[str, list[mesos.Offer]]) -> None:
         if timeout_s is not None and not state.timers.runs(OFFER_TIMER, framework_id):
             at_s = out.now.mono_s + timeout_s
             out.holds(facts.TimerSet(what=OFFER_TIMER, subject=framework_id, at_s=at_s))
-    out.holds(facts.OffersTold(framework_ids=tuple(told), at_s=out.now.mono_s))
+    last = len(waiting) <= TOLD_PER_SLICE
+    out.holds(facts.OffersTold(framework_ids=tuple(told), at_s=out.now.mono_s, last=last))
 
 
 def _message(state: MasterState, pick: Pick, offer_id: str) -> mesos.Offer:
@@ -279,8 +282,9 @@ def apply_told(state: MasterState, fact: facts.OffersTold) -> None:
             offer = state.offers[offer_id]
             offer.told, offer.told_s = True, fact.at_s
             state.counts["offers_sent"] += 1
-    state.allocator.end()
-    state.allocation_s.observe(max(0.0, fact.at_s - state.allocation_began_s))
+    if fact.last:
+        state.allocator.end()
+        state.allocation_s.observe(max(0.0, fact.at_s - state.allocation_began_s))
 
 
 def apply_kept(state: MasterState, fact: facts.OfferKept) -> None:

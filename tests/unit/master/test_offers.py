@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from altiplano.engine.core import Wake
 from altiplano.link import messages as link_messages
+from altiplano.master.offers import TOLD_PER_SLICE
 from altiplano.master.state import Config
 from altiplano.wire.messages import mesos, scheduler
 from tests.unit.master.pool import INTERVAL_S, CallType, Capability, Framework, Pool, value_of
@@ -38,6 +39,23 @@ def test_revive_is_answered_by_one_offers_event_with_every_agent_that_was_declin
     framework.call(CallType.REVIVE)
     pool.run()
     assert offers_events(framework) == [5, 5]
+
+
+def test_many_frameworks_are_told_in_slices_and_each_in_one_event():
+    pool = Pool()
+    frameworks = [pool.framework() for _ in range(TOLD_PER_SLICE + 50)]
+    for _ in range(2 * len(frameworks)):
+        pool.agent("cpus:1;mem:128")
+    told = 0
+    while told < len(frameworks):
+        at_s = pool.core.wake_at()
+        pool.clock.advance(max(0.0, at_s - pool.clock.now().mono_s))
+        decision = pool.post(Wake(cause="wake"))
+        now = sum(1 for effect in decision.effects if getattr(getattr(effect, "event", None), "offers", None))
+        assert now <= TOLD_PER_SLICE
+        told += now
+    assert all(offers_events(framework) == [2] for framework in frameworks)
+    assert not pool.state.allocator.running
 
 
 def test_a_revive_during_a_run_is_answered_by_one_event_after_all_agents_were_looked_at():
