@@ -34,7 +34,12 @@ class KillablePool:
     """A master and an agent.  One that dies by SIGKILL is started again; any other end is a failure."""
 
     def __init__(
-        self, nursery: Nursery, folder: pathlib.Path, points: Sequence[str], master_flags: Sequence[str]
+        self,
+        nursery: Nursery,
+        folder: pathlib.Path,
+        points: Sequence[str],
+        master_flags: Sequence[str],
+        agent_flags: Sequence[str],
     ) -> None:
         self._nursery = nursery
         self.folder = folder
@@ -46,6 +51,7 @@ class KillablePool:
         """A process whose event is cleared is not started again until it is set."""
         self._points = tuple(points)
         self._master_flags = tuple(master_flags)
+        self._agent_flags = tuple(agent_flags)
         self._running: dict[str, Child] = {}
         self._stopping = False
 
@@ -63,7 +69,8 @@ class KillablePool:
             return ["master", *words, "--allocation-interval", "200ms", *self._master_flags]
         isolation = "cgroups" if HAVE_CGROUPS else "posix"
         words += ["--master", self.address, "--resources", "cpus:64;mem:65536;disk:65536", "--isolation", isolation]
-        return ["agent", "start", *words, "--registration-backoff-factor", "0.1", "--stop-tasks-on-exit"]
+        words += ["--registration-backoff-factor", "0.1", "--stop-tasks-on-exit", *self._agent_flags]
+        return ["agent", "start", *words]
 
     def _environment(self, name: str) -> dict[str, str]:
         """A process is armed with one of its points that was not hit yet, supervisor and keeper with all of theirs."""
@@ -203,12 +210,12 @@ class KillablePool:
 
 @contextlib.asynccontextmanager
 async def killable_pool(
-    nursery: Nursery, *points: str, master_flags: Sequence[str] = ()
+    nursery: Nursery, *points: str, master_flags: Sequence[str] = (), agent_flags: Sequence[str] = ()
 ) -> AsyncIterator[KillablePool]:
     """A running pool; at the end it is stopped, and nothing of it may be left."""
     # Sockets have little room for the names of their directories.
     folder = pathlib.Path(tempfile.mkdtemp(prefix="kill-", dir="/tmp")).resolve()
-    pool = KillablePool(nursery, folder, points, master_flags)
+    pool = KillablePool(nursery, folder, points, master_flags, agent_flags)
     try:
         async with asyncio.TaskGroup() as group:
             for name in pool.ports:

@@ -216,6 +216,27 @@ class Ledger(sdk.Framework):
         return [] if right else [f"{task_id} ended as {state.value}: {sentence!r}"]
 
 
+class HostedLedger(Ledger):
+    """The same jobs, run by a custom executor (`hosted.py`)."""
+
+    def _task(self, number: int) -> sdk.Task:
+        task_id = f"job-{number}.{self.attempts.get(number, 0) + 1}"
+        order = {
+            "line": task_id,
+            "file": f"{self.folder}/lines/{number}",
+            "seconds": self.seconds,
+            "code": code(number),
+            "killed": is_killed(number),
+        }
+        program = pathlib.Path(__file__).with_name("hosted.py")
+        executor = mesos.ExecutorInfo(
+            executor_id=mesos.ExecutorID(value="hosted"),
+            command=mesos.CommandInfo(value=sys.executable, shell=False, arguments=(sys.executable, str(program))),
+            type=mesos.ExecutorInfoType.CUSTOM,
+        )
+        return sdk.Task(id=task_id, executor=executor, cpus=0.01, mem=8, data=json.dumps(order).encode())
+
+
 def number_of(task_id: str) -> int:
     return int(task_id.removeprefix("job-").partition(".")[0])
 

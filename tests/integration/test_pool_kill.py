@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from killable import HAVE_CGROUPS, KillablePool, killable_pool
-from ledger import Ledger, number_of
+from ledger import HostedLedger, Ledger, number_of
 from nursery import Nursery, open_nursery
 
 from altiplano import sdk
@@ -33,10 +33,12 @@ DEATHS = 50
 WAIT_S = float(os.environ.get("ALTIPLANO_TEST_PATIENCE_S", "100"))
 """Longest time of one test: ten times what it takes on an idle machine."""
 
+WITH_EXECUTORS = tuple(point for point in daemon.POINTS if point.startswith("executor_"))
+"""Points that an agent comes to only where a custom executor runs."""
+
 POINTS = {
     "master": master_server.POINTS,
-    # Those of the executor API are passed with custom executors only: tests/compat/test_pymesos.py.
-    "agent": tuple(point for point in daemon.POINTS if not point.startswith("executor_")),
+    "agent": tuple(point for point in daemon.POINTS if point not in WITH_EXECUTORS),
     "supervisor": tuple(point for point in server.POINTS if point != "after_cgroup" or HAVE_CGROUPS),
     # The others come after the death of a supervisor, so a keeper that dies there is the second of a pair, and the
     # status of a task may then be unknown: test_supervisor_kill.py holds what is promised of that.
@@ -99,11 +101,15 @@ async def running(ledger: Ledger, pool: KillablePool) -> AsyncIterator[Ledger]:
         raise
 
 
-async def die_at_every_point(nursery: Nursery, process: str, points: list[str], jobs: int) -> set[str]:
+async def die_at_every_point(
+    nursery: Nursery, process: str, points: list[str], jobs: int, keep: type[Ledger] = Ledger
+) -> set[str]:
     """Run jobs, more than asked for if need be, until the process has died at each of the points; those it died at."""
     wanted = {point.partition(":")[0] for point in points}
-    async with killable_pool(nursery, *points) as pool:
-        async with running(Ledger(pool.folder), pool) as ledger:
+    # An executor may need its time to find the agent that comes next.
+    patience = ("--executor-reregistration-timeout", "15secs")
+    async with killable_pool(nursery, *points, agent_flags=patience) as pool:
+        async with running(keep(pool.folder), pool) as ledger:
             most = 2 * jobs
             await ledger.finish(jobs)
             while pool.hit != wanted and jobs < most:
@@ -127,6 +133,15 @@ async def test_a_process_may_die_at_each_of_its_crash_points(nursery: Nursery, p
         ]
     hit = set().union(*(task.result() for task in tasks))
     print(f"{len(hit)} of {len(wanted)} points hit:", *sorted(hit), sep="\n  ")
+    assert not wanted - hit, "never hit"
+
+
+@pytest.mark.parametrize("passes", [1, 4])
+async def test_an_agent_may_die_at_each_point_of_the_talk_with_an_executor(nursery: Nursery, passes: int) -> None:
+    wanted = {f"agent.{point}" for point in WITH_EXECUTORS}
+    # It subscribes once in the life of an agent, and the first updates come before the first acknowledgements.
+    points = [f"{point}:{1 if point.endswith('subscribed') else passes}" for point in sorted(wanted)]
+    hit = await die_at_every_point(nursery, "agent", points, JOBS // 4, keep=HostedLedger)
     assert not wanted - hit, "never hit"
 
 
