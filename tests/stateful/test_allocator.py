@@ -374,7 +374,8 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def what_is_kept_is_what_is_made_from_scratch(self) -> None:
         made = from_scratch(self.facts)
-        assert self.allocator.members == made.members or self.same_members(made)
+        assert self.same_members(made)
+        assert self.allocator.clients == made.clients
         assert self.allocator.turns == made.turns
         assert self.allocator.wanting.keys() == made.wanting.keys()
         assert self.allocator.without.keys() == made.without.keys()
@@ -387,6 +388,7 @@ class Machine(RuleBasedStateMachine):
         return all(
             (mine.total, mine.free, mine.active, mine.gpus, mine.reserved, mine.waited_for)
             == (other.total, other.free, other.active, other.gpus, other.reserved, other.waited_for)
+            and (mine.waited_for is None or mine.waits == other.waits)
             for mine, other in zip(self.allocator.members.values(), made.members.values(), strict=True)
         )
 
