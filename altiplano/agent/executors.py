@@ -298,6 +298,13 @@ def updated(draft: Draft, executor: Executor, status: mesos.TaskStatus) -> None:
     if executor.silent:
         # Nobody wants to hear of it, and its tasks are forgotten: a stream of theirs would never end.
         pass
+    elif _was_given_up(task) and not updates.state_of(status).ended:
+        assert task is not None
+        # It was told to be lost, and turns up: it must not go on.
+        _note(
+            draft, executor, f"executor {executor.id} tells of task {task.id}, which has ended; it is told to kill it"
+        )
+        _tell_kill(draft, executor, task, None)
     elif uuid not in executor.uuids and uuid not in draft.uuids:
         draft.uuids.add(uuid)
         ends = task is not None and task.stage is not TaskStage.ENDED and key not in draft.ended
@@ -317,6 +324,13 @@ def updated(draft: Draft, executor: Executor, status: mesos.TaskStatus) -> None:
 def _is_of_another(executor: Executor, task: Task | None) -> bool:
     """Whether a task has ended with an earlier executor of the same id, whose last call may be still under way."""
     return task is not None and task.stage is TaskStage.ENDED and task.container_id != executor.container_id
+
+
+def _was_given_up(task: Task | None) -> bool:
+    """Whether the agent has told the end of a task, not its executor."""
+    if task is None or task.stage is not TaskStage.ENDED or task.status is None:
+        return False
+    return task.status.source is Source.SOURCE_AGENT
 
 
 def _completed_task(draft: Draft, key: Key) -> Task | None:

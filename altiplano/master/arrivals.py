@@ -405,6 +405,7 @@ class _Arrival:
                 told is not None and uuid != task.update_uuid
             ):
                 state = task.state if task.state.ended else one.state
+                tasks.came_back(self.out, task, state)
                 self.out.holds(
                     facts.TaskUpdated(
                         framework_id=framework_id, task_id=task_id, state=state, update_state=told, update_uuid=uuid

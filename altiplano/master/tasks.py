@@ -44,8 +44,8 @@ def updated(out: Outcome, agent: Agent, message: link_messages.StatusUpdate) -> 
             )
         )
         out.note(_told(status, framework, agent), task_id, framework.id)
-        if _is_news(task, status):
-            _publish(out, task, status)
+        if _is_news(task, status) or state is not task.state:
+            _publish(out, task, status, state)
     # A framework that is away hears of it later: the agent goes on telling.
     out.tell(framework, infos.update(status))
 
@@ -77,11 +77,12 @@ def _is_news(task: Task, status: mesos.TaskStatus) -> bool:
     )
 
 
-def _publish(out: Outcome, task: Task, status: mesos.TaskStatus) -> None:
+def _publish(out: Outcome, task: Task, status: mesos.TaskStatus, state: State) -> None:
+    """Operators hear what was told, and the state that the task has by now: it may be further."""
     if not out.state.operators:
         return
     update = master.EventTaskUpdated(
-        framework_id=mesos.FrameworkID(value=task.framework_id), status=status, state=status.state
+        framework_id=mesos.FrameworkID(value=task.framework_id), status=status, state=infos.WIRE_STATES[state]
     )
     out.publish(master.Event(type=master.EventType.TASK_UPDATED, task_updated=update))
 
@@ -146,7 +147,7 @@ def lose(
         out.holds(facts.TaskUpdated(framework_id=framework.id, task_id=task.id, state=state, status=status))
         out.tell(framework, infos.update(status))
         out.note(f"{state.value}: {message}", task.id, framework.id, task.agent_id)
-        _publish(out, task, status)
+        _publish(out, task, status, state)
     out.holds(facts.TaskCompleted(framework_id=framework.id, task_id=task.id))
 
 
@@ -162,7 +163,15 @@ def end_unreachable(out: Outcome, framework: Framework, task: Task, message: str
     out.holds(facts.UnreachableEnded(framework_id=framework.id, task_id=task.id, status=status))
     out.tell(framework, infos.update(status))
     out.note(f"{status.state.value}: {message}", task.id, framework.id, task.agent_id)
-    _publish(out, task, status)
+    _publish(out, task, status, infos.MODEL_STATES[status.state])
+
+
+def came_back(out: Outcome, task: Task, state: State) -> None:
+    """The agent of a task is back and knows a newer state of it than was told."""
+    if state is not task.state:
+        words = "The agent of the task is back"
+        reason = Reason.REASON_AGENT_REREGISTERED
+        _publish(out, task, infos.status_of(task, state, now=out.now, message=words, reason=reason), state)
 
 
 def executor_said(out: Outcome, agent: Agent, message: link_messages.ExecutorMessage) -> None:

@@ -210,17 +210,17 @@ class AgentProcess(Process):
 
     # -- custom executors
 
-    def accept_executor(self, end: End) -> None:
-        """The program of an executor has connected: to subscribe, or to post calls."""
-        end.heard = lambda call: self._executor_calls(end, call)
+    def accept_executor(self, end: End, container_id: str) -> None:
+        """The program of an executor has connected, to subscribe or to post calls; its token names its container."""
+        end.heard = lambda call: self._executor_calls(end, call, container_id)
 
-    def _executor_calls(self, end: End, call: api.Call) -> None:
+    def _executor_calls(self, end: End, call: api.Call, container_id: str) -> None:
         """What `altiplano.agent.api.executor` does with a call that is well formed."""
         if not self.alive:
             return
         ids = {"framework_id": call.framework_id.value, "executor_id": call.executor_id.value}
         executor = self.core.state.executors.get((ids["framework_id"], ids["executor_id"]))
-        if executor is None:
+        if executor is None or executor.container_id != container_id:
             self.cluster.history.line(f"{self.name} refuses a call of executor {ids['executor_id']}")
             end.close("Executor cannot be found")
         elif call.subscribe is not None:

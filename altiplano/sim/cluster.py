@@ -48,6 +48,9 @@ AGENT_CPUS = 4.0
 AGENT_MEM_MB = 4096.0
 AGENT_DISK_MB = 10_000.0
 AGENT_PORT = 5051
+EXECUTOR_SECRET = b"the same in all seeds"
+"""Signs the tokens of executors: without them a late call of a dead one may be taken for one of its successor."""
+
 OPERATOR = "operator"
 EXECUTOR_PATIENCE_S = 900.0
 """For so long an executor looks for its agent, as MESOS_RECOVERY_TIMEOUT says."""
@@ -268,7 +271,7 @@ class Cluster:
         if agent is None:
             return None
         here, there = self.weather.connect(host, machine)
-        agent.accept_executor(there)
+        agent.accept_executor(there, host.rpartition("/")[2])
         return here
 
     async def operate(self, call: operator.Call) -> tuple[int, bytes] | None:
@@ -355,6 +358,7 @@ def node_of(name: str) -> Node:
         hostname=name,
         ip="10.0.0.1",
         port=AGENT_PORT,
+        executor_secret=EXECUTOR_SECRET,
         resources=tuple(
             mesos.Resource(name=what, type=mesos.ValueType.SCALAR, scalar=mesos.ValueScalar(value=amount))
             for what, amount in amounts.items()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import aiohttp
 
@@ -30,10 +30,10 @@ def _client(answer_s_max: float | None) -> aiohttp.ClientSession:
     )
 
 
-async def _records(url: str, body: bytes, heard: Callable[[bytes], None]) -> str:
+async def _records(url: str, body: bytes, headers: Mapping[str, str], heard: Callable[[bytes], None]) -> str:
     """Post a call and hand over each record of the answer; why it ended."""
     try:
-        async with _client(None) as client, client.post(url, data=body, headers=HEADERS) as response:
+        async with _client(None) as client, client.post(url, data=body, headers=headers) as response:
             if response.status != 200:
                 return f"{response.status} {(await response.text())[:200]}"
             decoder = recordio.Decoder()
@@ -48,8 +48,9 @@ async def _records(url: str, body: bytes, heard: Callable[[bytes], None]) -> str
 class HttpCarrier:
     """An executor's stream and calls (`altiplano.sim.executor.Carrier`)."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str) -> None:
         self._url = url
+        self._headers = {**HEADERS, "Authorization": f"Bearer {token}"}
         self._stream: asyncio.Task[None] | None = None
         self._sending: asyncio.Task[None] | None = None
         self._calls: deque[api.Call] = deque()
@@ -75,7 +76,10 @@ class HttpCarrier:
         reason = "a call broke"
         try:
             reason = await _records(
-                self._url, json.encode(call), lambda record: program.heard(json.decode(api.Event, record))
+                self._url,
+                json.encode(call),
+                self._headers,
+                lambda record: program.heard(json.decode(api.Event, record)),
             )
         finally:
             if self._stream is asyncio.current_task():
@@ -87,7 +91,7 @@ class HttpCarrier:
             async with _client(ANSWER_S_MAX) as client:
                 while self._calls:
                     body = json.encode(self._calls.popleft())
-                    async with client.post(self._url, data=body, headers=HEADERS) as response:
+                    async with client.post(self._url, data=body, headers=self._headers) as response:
                         text = await response.text()
                         assert "Failed to validate" not in text, f"a call that is well formed is refused: {text}"
         except BROKEN:
@@ -119,4 +123,5 @@ class HttpOperator:
 
     async def follow(self, heard: Callable[[bytes], None]) -> None:
         """Hear all events; returns when the stream has ended."""
-        await _records(self._url, json.encode(operator.Call(type=operator.CallType.SUBSCRIBE)), heard)
+        call = operator.Call(type=operator.CallType.SUBSCRIBE)
+        await _records(self._url, json.encode(call), HEADERS, heard)

@@ -213,7 +213,8 @@ class WireCluster(cluster.Cluster):
         host = f"{machine.name}/{spec.container_id}"
         context = contextvars.Context()
         context.run(net.HOST.set, host)
-        carrier = HttpCarrier(f"http://{machine.name}:{cluster.AGENT_PORT}/api/v1/executor")
+        token = dict(spec.environment)["MESOS_EXECUTOR_AUTHENTICATION_TOKEN"]
+        carrier = HttpCarrier(f"http://{machine.name}:{cluster.AGENT_PORT}/api/v1/executor", token)
         program = context.run(self.make_program, machine, spec, carrier)
         return WireGuest(self, host, program, context)
 
