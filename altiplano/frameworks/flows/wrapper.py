@@ -64,7 +64,7 @@ def wrap(
     if outputs:
         lines.append(_PUT)
         lines += [f"put {number} {_path(name)} {shlex.quote(name)}" for number, name in enumerate(outputs)]
-        lines.append("rm -f .altiplano-flow.*; exit 0")
+        lines.append("exec rm -f .altiplano-flow.*")
     return "\n".join(lines) + "\n"
 
 
@@ -127,7 +127,8 @@ print(digest.hexdigest())
 
 _PUT = rf"""
 fail() {{ say "$2"; exit "$1"; }}
-ask() {{ curl -sSg -H Expect: --connect-timeout 10 -o .altiplano-flow.answer -w '%{{http_code}}' \
+# Called in a shell of its own always, which curl takes over: a process less for each output.
+ask() {{ exec curl -sSg -H Expect: --connect-timeout 10 -o .altiplano-flow.answer -w '%{{http_code}}' \
     "$@" 2>.altiplano-flow.error; }}
 # The sha256sum of many systems is four times as slow as these, and would be slower than the network.
 hash_large() {{
@@ -148,7 +149,7 @@ by_python() {{
         fail {STATUS_TRANSFER} "'$name' was not sent: $why"
 }}
 by_curl() {{
-    hashing='' checked='' at=0 pause=1 begun=$(date +%s)
+    hashing='' checked='' at=0 pause=1 begun=''
     if [ "$size" -lt "$small" ]; then
         sum=$(sha256sum < "$file"); hashed
     else
@@ -161,6 +162,7 @@ by_curl() {{
         201) return 0 ;;
         400|403|404|410|413) break ;;
         esac
+        : "${{begun:=$(date +%s)}}"
         [ $(($(date +%s) - begun)) -lt "$limit" ] || break
         sleep "$pause"; pause=$((pause < 8 ? pause * 2 : 15))
         at=0
