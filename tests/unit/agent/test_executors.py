@@ -518,3 +518,48 @@ def test_a_snapshot_of_the_log_has_all_that_the_log_has():
     assert {key: (one.stage, one.state, one.kill) for key, one in after.tasks.items()} == {
         key: (one.stage, one.state, one.kill) for key, one in before.tasks.items()
     }
+
+
+def test_the_last_call_of_an_executor_that_has_ended_does_not_start_its_successor():
+    pool = Pool()
+    pool.recover()
+    pool.join()
+    pool.give()
+    decision = pool.subscribe()
+    assert of(effects.CloseStream, decision)
+    assert not told(decision)
+    pool.up()
+    assert told(pool.subscribe()) == ["SUBSCRIBED", "LAUNCH"]
+
+
+@pytest.mark.parametrize("acknowledged", [False, True])
+def test_the_last_words_of_an_executor_that_has_ended_do_not_count_for_its_successor(acknowledged: bool):
+    pool = running()
+    pool.exit_box(9)
+    if acknowledged:
+        pool.ack()
+    pool.give("t2")
+    pool.up()
+    pool.subscribe()
+    before = len(pool.updates("t1"))
+    assert told(pool.update(State.TASK_KILLED, "t1")) == []
+    assert len(pool.updates("t1")) == before
+    assert ((FRAMEWORK, "t1") in pool.core.state.streams) is not acknowledged
+
+
+def test_an_executor_of_a_removed_framework_is_acknowledged_and_nothing_is_told():
+    pool = running()
+    pool.hear(messages.ShutdownFramework(framework_id=FRAMEWORK, cause="gone"))
+    assert told(pool.update(State.TASK_KILLED)) == ["ACKNOWLEDGED"]
+    assert not pool.core.state.streams
+
+
+def test_a_task_that_was_given_up_and_turns_up_is_killed():
+    pool = ready()
+    pool.subscribe()
+    pool.subscribe()
+    assert pool.updates()[-1].reason is Reason.REASON_AGENT_RESTARTED
+    assert told(pool.update(State.TASK_RUNNING)) == ["KILL", "ACKNOWLEDGED"]
+    assert pool.core.state.tasks[FRAMEWORK, "t1"].state.ended
+    pool.ack()
+    assert not pool.core.state.streams

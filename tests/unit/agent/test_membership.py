@@ -9,7 +9,7 @@ import msgspec
 from altiplano.agent import effects, events
 from altiplano.link import messages
 from altiplano.wire.messages import mesos
-from tests.unit.agent.harness import AGENT, FRAMEWORK, MASTER, Agent, framework, of
+from tests.unit.agent.harness import AGENT, FRAMEWORK, MASTER, Agent, framework, of, task
 
 
 def test_the_first_greeting_reports_nothing_and_has_no_id():
@@ -240,3 +240,13 @@ def test_orders_before_the_welcome_are_not_carried_out():
     agent.run()
     assert not agent.core.state.tasks
     assert agent.hear(messages.Welcome(version=1, epoch=1, agent_id=AGENT, silence_s=3, master=MASTER)).facts
+
+
+def test_orders_that_were_under_way_when_the_agent_said_good_bye_are_ignored():
+    agent = Agent()
+    agent.up_to_running()
+    agent.post(events.StopOrdered(cause="x", seed=agent.seed(), for_good=True))
+    agent.run(task("t2"))
+    agent.kill("t3")
+    assert {key[1] for key in agent.core.state.tasks} == {"t1"}
+    assert not agent.core.state.streams

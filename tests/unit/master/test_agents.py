@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import msgspec
 import pytest
 
@@ -376,3 +378,54 @@ def test_weights_that_are_none_change_nothing(info: mesos.WeightInfo):
     call = master.CallUpdateWeights(weight_infos=(mesos.WeightInfo(role="x", weight=3.0), info))
     assert pool.operator(type=master.CallType.UPDATE_WEIGHTS, update_weights=call).status == 400
     assert pool.state.weights == {}
+
+
+def test_what_was_declared_lost_is_shut_before_the_agent_tells_of_it_again():
+    _, agent, framework, _ = with_task(checkpoint=False)
+    agent.cut()
+    agent.hello()
+    (welcome,) = agent.heard(link_messages.Welcome)
+    assert welcome.completed_frameworks == (framework.id,)
+
+
+def test_who_asks_is_told_no_newer_state_than_the_agent_goes_on_to_tell():
+    pool = Pool()
+    agent = pool.agent()
+    framework = pool.framework()
+    pool.run()
+    task_id = framework.start()
+    agent.obey()
+    agent.cut()
+    key = (framework.id, task_id)
+    uuid = base64.b64encode(b"0123456789abcdef").decode()
+    agent.tasks[key] = msgspec.structs.replace(
+        agent.tasks[key], state="TASK_RUNNING", status_state="TASK_STARTING", status_uuid=uuid
+    )
+    agent.hello()
+    framework.reconcile()
+    assert framework.updates(task_id)[-1].state.value == "TASK_STARTING"
+
+
+def test_who_follows_is_told_how_far_a_task_is_and_not_only_what_was_told():
+    pool, agent, framework, task_id = with_task()
+    pool.post(events.OperatorSubscribes(stream="follow", cause="follow"))
+    status = mesos.TaskStatus(
+        task_id=mesos.TaskID(value=task_id),
+        state=mesos.TaskState.TASK_RUNNING,
+        agent_id=mesos.AgentID(value=agent.id),
+        uuid=b"0123456789abcdef",
+    )
+    agent.say(link_messages.StatusUpdate(framework_id=framework.id, status=status, latest_state="TASK_FAILED"))
+    updates = [effect.event.task_updated for effect in pool.of(effects.Publish) if effect.event.task_updated]
+    assert [(update.status.state.value, update.state.value) for update in updates] == [("TASK_RUNNING", "TASK_FAILED")]
+
+
+def test_who_follows_is_told_of_a_state_that_an_agent_brings_when_it_returns():
+    pool, agent, framework, task_id = with_task()
+    pool.post(events.OperatorSubscribes(stream="follow", cause="follow"))
+    agent.cut()
+    key = (framework.id, task_id)
+    agent.tasks[key] = msgspec.structs.replace(agent.tasks[key], state="TASK_FINISHED")
+    agent.hello()
+    updates = [effect.event.task_updated for effect in pool.of(effects.Publish) if effect.event.task_updated]
+    assert [update.state.value for update in updates] == ["TASK_FINISHED"]
