@@ -11,5 +11,7 @@
 ``contents``, ``datapath``, ``wrapper``  how files get to commands and back
 ``opening``, ``files``, ``launching``, ``here``  workflow files to graphs, rules to files, tasks and LOCAL processes
 ``shell``, ``api``          `FlowRun` carries out what the core decides; what it answers over HTTP
+``starting``                the tasks of an offer, built in slices
+``registration``, ``hosted``, ``tail``, ``keeping``  what a run tells the host of frameworks, which keeps its page
 ``pages``                   the web pages
 """
