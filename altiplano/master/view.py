@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from altiplano.master import infos
+from altiplano.master.allocator.quota import paths
 from altiplano.master.snapshot import FrameworkThen
 from altiplano.master.state import Agent, Framework, MasterState, Presence, Task
 from altiplano.model.resources import Kind, Resources
@@ -218,6 +219,12 @@ def waiting_reason(state: MasterState, framework: Framework) -> str:
     wants = sorted(set(framework.roles) - framework.suppressed)
     if not wants:
         return "all its roles are suppressed: it has to REVIVE first"
+    quotas = state.allocator.quotas
+    full = {
+        role: path for role in wants for path in paths(role) if path in quotas.of and quotas.standing(path, {}).full
+    }
+    if len(full) == len(wants):
+        return "; ".join(f"role {path} is at the limit of its quota" for path in sorted(set(full.values())))
     free = [agent_id for agent_id, member in state.allocator.members.items() if member.active and member.free]
     if not free:
         return f"nothing is free on any of {len(state.agents)} agents"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from altiplano.master import view
 from altiplano.master.allocator.quota import cut_down
 from altiplano.master.state import Config
 from altiplano.model.resources import parse
@@ -43,6 +44,16 @@ def test_a_limit_caps_what_a_role_is_offered_over_all_agents():
     other = pool.framework(roles=("other",))
     pool.run(INTERVAL_S * 3)
     assert cpus(other) == 24 - 11
+
+
+def test_who_waits_at_a_limit_is_told_so():
+    pool = Pool()
+    pool.agent()
+    update(pool, config("capped", most="cpus:0.001;mem:1"))
+    capped = pool.framework(roles=("capped/low",))
+    pool.run(INTERVAL_S * 3)
+    found = view.waiting_reason(pool.state, pool.state.frameworks[capped.id])
+    assert found == "role capped is at the limit of its quota"
 
 
 def test_a_limit_holds_for_all_roles_below():
