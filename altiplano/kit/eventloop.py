@@ -22,8 +22,12 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     """What `asyncio.run` does, on the fastest loop there is."""
     # Modules and classes stay for good, so no collection need look at them again.
     gc.freeze()
-    with asyncio.Runner(loop_factory=_factory()) as runner:
-        return runner.run(work)
+    try:
+        with asyncio.Runner(loop_factory=_factory()) as runner:
+            return runner.run(work)
+    finally:
+        # After a Ctrl-C before the first step nobody has awaited it, which Python would tell in a warning.
+        work.close()
 
 
 def _factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
