@@ -141,15 +141,16 @@ class Order:
 
     def settle(self) -> None:
         """Put everybody where his share belongs.  Somebody alone is first whatever he holds."""
-        if len(self.keys) <= 1:
+        outdated, is_old = self.outdated, self._generation != self._axes.generation
+        if not (outdated or is_old) or len(self.keys) <= 1:
             return
-        count = len(self.outdated)
-        if self._generation != self._axes.generation or (count > PLACE_UP_TO and count * SORT_FROM > len(self.keys)):
+        count = len(outdated)
+        if is_old or (count > PLACE_UP_TO and count * SORT_FROM > len(self.keys)):
             self._sort()
-        elif self.outdated:
-            for entry in self.outdated:
+        else:
+            for entry in outdated:
                 self.place(entry)
-            self.outdated.clear()
+            outdated.clear()
 
     def _sort(self) -> None:
         everybody = self._generation != self._axes.generation or len(self.keys) == 2
