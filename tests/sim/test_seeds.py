@@ -13,7 +13,7 @@ import pytest
 from altiplano.sim.run import Report, run_seed
 
 ROOT = Path(__file__).parents[2]
-SECONDS = float(os.environ.get("ALTIPLANO_SIM_SECONDS", "50"))
+SECONDS = float(os.environ.get("ALTIPLANO_SIM_SECONDS", "65"))
 """How long seeds are run, on two processors."""
 
 SEEDS_MAX = int(os.environ.get("ALTIPLANO_SIM_SEEDS", "1000"))

@@ -72,6 +72,12 @@ class Reconciled(Checker):
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)
         self._answers: dict[tuple[str, str], list[State]] = {}
+        self._ended: set[str] = set()
+        """Tasks that ended while the answers came."""
+
+    def ended(self, run: Run) -> None:
+        if self.cluster.workload.audit_s is not None:
+            self._ended.add(run.task_id)
 
     def told(self, framework: str, status: mesos.TaskStatus) -> None:
         asked = status.reason is mesos.TaskStatusReason.REASON_RECONCILIATION
@@ -90,7 +96,7 @@ class Reconciled(Checker):
             if len(answers) < 2 or set(answers) != {State.RUNNING}:
                 self.broken(f"task {task_id} runs on {run.machine}; {framework} asks twice and is told {answers}")
         for (framework, task_id), answers in self._answers.items():
-            if task_id not in running and GOING.intersection(answers):
+            if task_id not in running and task_id not in self._ended and GOING.intersection(answers):
                 self.broken(f"task {task_id} runs nowhere; {framework} asks and is told {answers}")
 
 

@@ -107,7 +107,9 @@ class AllowedOrder(Checker):
             if RANK[state] < rank:
                 self.broken(f"{framework} was told {state.value} of task {task_id} after {before.value}")
             self._rank[task_id] = (RANK[state], state)
-        if state in FINAL and final is None:
+        # Of tasks that do not outlive their agent, its last words may come after its master has spoken.
+        gone = state is S.GONE and asked and not self.cluster.workload.checkpoints(framework)
+        if state in FINAL and final is None and not gone:
             self._final[task_id] = state
 
 
