@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import statistics
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
@@ -64,18 +64,25 @@ async def run(control: Control, swarm: emulated.Swarm, number: int) -> Deploymen
     return one
 
 
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while not true():
+            await asyncio.sleep(0.05)
+
+
 async def assert_done(control: Control, swarm: emulated.Swarm, master: Master, deployments: int) -> None:
     """Each task ended once, each update was acknowledged once, and after the framework's end nothing is left."""
     launched = deployments * MACHINES * TASKS_EACH
     assert swarm.launched == launched == len(control.ends)
     assert set(control.ends.values()) == {1}
-    assert swarm.acknowledged == 2 * launched == len(control.acknowledged)
+    assert len(control.acknowledged) == 2 * launched
+    # The last acknowledgements may be under way from the master to the machines.
+    await until(lambda: swarm.acknowledged == 2 * launched)
     assert control.failures == []
     assert all(len(member.twin.executors) <= 1 for member in swarm.members)
     await control.teardown()
-    async with asyncio.timeout(WAIT_S):
-        while any(member.twin.executors or member.twin.tasks for member in swarm.members):
-            await asyncio.sleep(0.05)
+    await until(lambda: not any(member.twin.executors or member.twin.tasks for member in swarm.members))
+    assert swarm.acknowledged == 2 * launched
     for member in swarm.members:
         member.twin.check()
     told = await asyncio.to_thread(master.ask, "/state")
