@@ -286,7 +286,13 @@ def _process(image: ImageConfig, asked: Asked, files: Accounts, host: Host) -> C
             )
     return {
         "terminal": asked.terminal,
-        "user": {"uid": who.uid, "gid": who.gid, "umask": 0o022, "additionalGids": list(who.groups)},
+        # His first group as well, or a file that denies something to that group would not deny it to him.
+        "user": {
+            "uid": who.uid,
+            "gid": who.gid,
+            "umask": 0o022,
+            "additionalGids": list(dict.fromkeys((who.gid, *who.groups))),
+        },
         "args": list(command(image, asked)),
         "env": environment(image, asked, who.home),
         "cwd": posixpath.normpath(directory),

@@ -52,7 +52,7 @@ def test_without_wishes_the_image_decides() -> None:
     assert process["args"] == ["/entry", "-v", "serve"]
     assert process["env"] == ["PATH=/opt/bin", "HOME=/home/ana", "A=1"]
     assert process["cwd"] == "/srv"
-    assert process["user"] == {"uid": 1000, "gid": 100, "umask": 0o022, "additionalGids": [2000]}
+    assert process["user"] == {"uid": 1000, "gid": 100, "umask": 0o022, "additionalGids": [100, 2000]}
     assert process["terminal"] is False
 
 
