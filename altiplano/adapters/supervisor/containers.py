@@ -5,7 +5,7 @@ any moment: ours (the plain case), the keeper's (a supervisor died), nobody's
 (both died; pid 1 reaps, and the kernel tells the status through our pidfd
 where it can).  `_look` asks in that order each time and trusts no memory.
 
-The order at an end is: look (the zombie stays), kill what is left, write, sync,
+The order at an end is: look (the zombie stays), write, kill what is left, sync,
 reap, tell.  Until the sync the zombie is the record.
 """
 
@@ -80,7 +80,7 @@ class KeeperLink:
 class Live:
     """What is open for one container, from its start until nothing of it is left."""
 
-    __slots__ = ("doomed", "foreign", "id", "leaf", "pid", "pidfd", "trimmed", "waiters")
+    __slots__ = ("doomed", "foreign", "guests", "id", "leaf", "pid", "pidfd", "trimmed", "waiters")
 
     def __init__(self, container_id: str, pid: int, pidfd: int, leaf: cgroups.Leaf | None) -> None:
         self.id = container_id
@@ -91,6 +91,8 @@ class Live:
         self.doomed = False
         self.trimmed = False
         self.waiters: list[Callable[[], None]] = []
+        self.guests: set[str] = set()
+        """Containers that were started inside of it and end with it."""
 
 
 class Containers:
@@ -120,8 +122,14 @@ class Containers:
         known = self.file.table.records.get(container_id)
         if known is not None:
             return known.start()
+        inside = spec.get("inside")
+        host = self._running(inside) if inside is not None else None
+        if host is not None and host.doomed:
+            raise Refused("UnknownContainer", f"The container {inside} is being ended.")
         crash.at("before_intent")
         intent = {key: spec[key] for key in ("directory", "stdout", "stderr", "output_max_bytes", "cgroup")}
+        if host is not None:
+            intent["inside"] = inside
         try:
             self.file.reserve()
             self.file.write({"kind": "intent", "id": container_id, "ticks": processes.uptime_ticks(), **intent})
@@ -136,7 +144,7 @@ class Containers:
                 leaf = self.groups.leaf(container_id, spec["cgroup"])
                 leaf.make(spec["cgroup"])
                 crash.at("after_cgroup")
-            pid = self._spawn(spec, leaf)
+            pid = self._spawn(spec, leaf, host)
         except (spawn.LaunchTrouble, cgroups.CgroupTrouble) as error:
             return self._fail(container_id, leaf, str(error))
         crash.at("after_spawn")
@@ -171,7 +179,7 @@ class Containers:
         start = {"pid": pid, "start_ticks": ticks, "started_wall_s": time.time()}
         self.file.write({"kind": "started", "id": container_id, **start})
 
-    def _spawn(self, spec: Fact, leaf: cgroups.Leaf | None) -> int:
+    def _spawn(self, spec: Fact, leaf: cgroups.Leaf | None, host: Live | None) -> int:
         user = spawn.find_user(spec["user"])
         path = spawn.prepare(spec)
         stdout = spawn.open_output(spec["stdout"], user)
@@ -184,9 +192,10 @@ class Containers:
             if leaf is not None:
                 leaf.enter()
             self._files_limit(self._soft_files)
-            if user is None and not spec["rlimits"]:
+            joins = host.leaf.doors() if host is not None and host.leaf is not None else []
+            if user is None and not spec["rlimits"] and not joins:
                 return spawn.fast(spec, path, stdout, stderr)
-            return spawn.careful(spec, path, stdout, stderr, user)
+            return spawn.careful(spec, path, stdout, stderr, user, joins)
         finally:
             self._files_limit(self._hard_files)
             if leaf is not None:
@@ -208,8 +217,15 @@ class Containers:
         self.by_pidfd[pidfd] = live
         self.leaders.add(pid)
         self.epoll.register(pidfd, select.EPOLLIN)
-        if self.file.table.records[container_id].facts.get("output_max_bytes") is not None:
+        facts = self.file.table.records[container_id].facts
+        if facts.get("output_max_bytes") is not None:
             self.bounded.add(container_id)
+        if (inside := facts.get("inside")) is None:
+            return
+        if (host := self.live.get(inside)) is not None:
+            host.guests.add(container_id)
+        else:
+            live.doomed = True  # It was found after a death of ours, and its container has ended.
 
     def kill(self, container_id: str, signal_number: int, scope: str) -> None:
         live = self._running(container_id)
@@ -337,6 +353,7 @@ class Containers:
         for live, _ in finished:
             live.doomed = True
             self.dying[live.id] = self.live.pop(live.id)
+            self._see_off(live)
             if live.leaf is not None and not live.waiters and live.leaf.remove():
                 # The kernel removes empty ones only: nobody was left.
                 self._gone(live)
@@ -344,12 +361,23 @@ class Containers:
                 self.signal_all(live, 9)
         self.sweep()
         crash.at("exit_written")
-        self.file.sync()
+        if any(self.file.table.records[live.id].facts.get("inside") is None for live, _ in finished):
+            # How a guest ended means nothing to anybody once the machine has lost its power.
+            self.file.sync()
         crash.at("exit_durable")
         for live, _ in finished:
             self._reap(live)
         crash.at("exit_reaped")
         return [self.file.table.records[live.id].outcome() for live, _ in finished]
+
+    def _see_off(self, live: Live) -> None:
+        """One has ended: its guests end now, and it is no guest any more."""
+        for guest in live.guests:
+            self.live[guest].doomed = True
+            self.signal_all(self.live[guest], 9)
+        inside = self.file.table.records[live.id].facts.get("inside")
+        if inside is not None and (host := self.live.get(inside)) is not None:
+            host.guests.discard(live.id)
 
     def _look(self, live: Live, reaped: bool) -> tuple[bool, processes.Ended | None]:
         """Whether it is known to have ended, and how; a known end without a how is one nobody saw."""
