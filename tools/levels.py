@@ -80,7 +80,14 @@ LEVELS = (
     Level(name="wheel", what="the wheel in a fresh environment", share_s=60, commands=[[*PYTEST, "tests/wheel"]]),
 )
 
-DEBIAN = {"chromium": "chromium", "curl": "curl", "go": "golang-go"}
+DEBIAN = {
+    "busybox": "busybox-static",
+    "chromium": "chromium",
+    "crun": "crun",
+    "curl": "curl",
+    "docker-registry": "docker-registry",
+    "go": "golang-go",
+}
 """Programs that tests use, and the Debian package that brings each."""
 
 UNPACKED = {"promtool": ("prometheus", "usr/bin/promtool")}
