@@ -28,7 +28,7 @@ class PackedBadly(Exception):
 try:
     import zstandard
 except ImportError:  # pragma: no cover - the tests have it
-    zstandard = None  # type: ignore[assignment]
+    zstandard = None  # type: ignore[assignment]  # one name for "there is none"
 
 
 def unpacked(read: Read) -> Read:

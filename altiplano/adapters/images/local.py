@@ -221,7 +221,7 @@ class LocalSource:
                 raise ImageRefused(f"{self._what} is a file; write oci-archive:{self._reference.path} for a tar file.")
             fd = self._plain(fd)
             return _Archive(fd)
-        except BaseException:
+        except BaseException:  # closed whatever happened, and passed on
             os.close(fd)
             raise
 
@@ -251,7 +251,7 @@ class LocalSource:
                 left = memoryview(data)
                 while left:
                     left = left[os.write(copy, left) :]
-        except BaseException:
+        except BaseException:  # closed whatever happened, and passed on
             os.close(copy)
             raise
         os.close(fd)

@@ -154,7 +154,7 @@ class RegistrySource:
         download = _Download(path, descriptor, progress, f"layer {number + 1} of {self._what}")
         try:
             await self._download(download)
-        except BaseException:
+        except BaseException:  # closed whatever happened, and passed on
             os.close(download.fd)
             raise
         return Blob(fd=download.fd, offset=0, size_bytes=descriptor.size)

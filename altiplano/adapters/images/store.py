@@ -244,7 +244,7 @@ class LocalImages:
                         await self._bring_layers(pull, source, found, scratch)
                         await self._keep(found)
                     await self._name(*key, found)
-                except BaseException:
+                except BaseException:  # a cancelled pull leaves as little as a failed one
                     await self._drop(found.configuration.diff_ids)
                     raise
                 # In one step, while the layers are wanted: nobody joins, nothing is collected in between.
