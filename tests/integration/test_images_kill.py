@@ -99,8 +99,8 @@ async def test_killed_at_a_named_point_it_leaves_all_or_nothing(
         await victim.communicate()
     assert victim.returncode == -9
     assert os.listdir(marks) == [f"images.{point}"]
-    await _none_left(root)
     await _check(root, registry)
+    await _none_left(root)
 
 
 @pytest.mark.parametrize("delay_s", DELAYS_S)
@@ -116,5 +116,5 @@ async def test_killed_at_any_moment_it_leaves_all_or_nothing(
         if victim.returncode is None:
             victim.kill()
         await victim.communicate()
-    await _none_left(root)
     await _check(root, registry)
+    await _none_left(root)

@@ -20,6 +20,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -45,6 +46,10 @@ POINTS: Final = (
 """Crash points: see `altiplano.kit.crash`."""
 
 RECORD_VERSION: Final = 1
+REMOVALS_MAX: Final = 40
+"""Attempts to remove a tree that changes at the same time."""
+REMOVAL_S: Final = 0.05
+"""Between two of them."""
 
 R = TypeVar("R", "ImageRecord", "NameRecord")
 
@@ -189,8 +194,17 @@ class Shelf:
 
     def remove(self, path: str) -> None:
         """Remove something of this store, a tree or a file."""
-        with self._directory(os.path.dirname(path)) as parent:
-            inside.remove_tree(os.path.basename(path), parent)
+        for _ in range(REMOVALS_MAX):
+            try:
+                with self._directory(os.path.dirname(path)) as parent:
+                    inside.remove_tree(os.path.basename(path), parent)
+                return
+            except OSError as error:
+                # Whoever unpacked into it dies with the process that wanted it, though a moment later.
+                if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+                    raise
+                time.sleep(REMOVAL_S)
+        raise ImageFailed(f"{path} cannot be removed: somebody keeps writing into it.")
 
     def _sweep(self) -> Content:
         content = Content()

@@ -358,12 +358,13 @@ class LocalImages:
         )
         async with self._unpacks:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-m", unpack.__name__, msgspec.json.encode(job).decode()),
+                *(sys.executable, "-s", "-P", "-m", unpack.__name__, msgspec.json.encode(job).decode()),
                 stdin=blob.fd,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 cwd=path,
-                env={"LC_ALL": "C.UTF-8"},
+                # Our own modules, from where we have them, and nothing out of the directory it works in.
+                env={"LC_ALL": "C.UTF-8", "PYTHONPATH": os.pathsep.join(filter(os.path.isabs, sys.path))},
             )
             try:
                 said, complaint = await process.communicate()

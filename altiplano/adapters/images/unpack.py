@@ -4,7 +4,7 @@ A layer is written by strangers, and the agent is root: so this process first ma
 (where it may), then reads the stream, and every file call goes through `inside` besides.  It is killed when
 its time is over or its parent is gone, and what it leaves then is thrown away as a whole.
 
-    python -I -m altiplano.adapters.images.unpack  < layer  > report      (the job, as JSON, is its argument)
+    python -s -P -m altiplano.adapters.images.unpack  < layer  > report      (the job, as JSON, is its argument)
 
 What cannot be had from a stranger: device nodes (a runtime makes those a container may have; they are left
 out unless allowed), the attributes by which an overlay is steered, capabilities and foreign owners where we
@@ -13,9 +13,12 @@ are not root, and set-user-id bits there – they would lend our own rights.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import hashlib
 import os
+import signal
 import stat
 import sys
 from typing import Final
@@ -36,8 +39,7 @@ DEPTH_MAX: Final = 256
 """Components of one path."""
 ID_MAX: Final = 2**32 - 2
 TIME_NS_MAX: Final = 2**33 * 10**9
-LOOKS_EVERY: Final = 64
-"""Entries between two looks at whether the parent lives."""
+PR_SET_PDEATHSIG: Final = 1
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -371,9 +373,7 @@ def unpack(fd: int, root: int, job: Job) -> Unpacked:
     stream = Stream(fd, job)
     reader = tar.TarReader(stream.read)
     tree = Tree(root, job)
-    for number, entry in enumerate(reader):
-        if number % LOOKS_EVERY == 0 and os.getppid() != job.parent:
-            raise LayerRefused("the process that wanted it is gone")
+    for entry in reader:
         tree.add(entry, reader)
     tree.finish()
     diff_id = stream.digest()
@@ -426,11 +426,16 @@ def _show(name: bytes) -> str:
 
 def main() -> None:
     job = msgspec.json.decode(sys.argv[1], type=Job)
+    # The next agent sweeps the store as soon as it starts: nobody may be writing there then.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != job.parent:
+        return
     os.umask(0o022)
     if os.geteuid() == 0:
-        # All modules are loaded by now; afterwards none could be.
-        os.chroot(".")
-        os.chdir("/")
+        # All modules are loaded by now; afterwards none could be.  A root that has not the right to has `inside`.
+        with contextlib.suppress(PermissionError):
+            os.chroot(".")
+            os.chdir("/")
     root = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     result = report(0, root, job)
     if isinstance(result, Unpacked):
