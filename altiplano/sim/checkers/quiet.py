@@ -60,7 +60,8 @@ class SumsUp(Checker):
             cpus, mem = sum(need[0] for need in needs), sum(need[1] for need in needs)
             if (agent.used.scalar("cpus"), agent.used.scalar("mem")) != (round(cpus * 1000), round(mem * 1000)):
                 self.broken(
-                    f"{agent.info.hostname}: {agent.used} is used, and what runs needs {cpus:g} cpus, {mem:g} MB"
+                    f"{agent.info.hostname}: {agent.used} is used, and what runs needs {cpus:g} cpus, {mem:g} MB; "
+                    f"it is counted for {[key[1] for key in (*agent.executors, *agent.tasks)]}"
                 )
 
 

@@ -367,7 +367,11 @@ class BatchFramework:
                 self._away_since.setdefault(task_id, _now_s())
             if state is State.RUNNING:
                 self._runs_since.setdefault(task_id, _now_s())
+        was_lost = self._entries[task_id].state == State.LOST.value
         await self._write(task_id, entry)
+        if entry.kill and was_lost and not entry.ended:
+            # With the end of a task the session forgets that it was to be killed; this one came back.
+            return [calls.Acknowledge(status=status), self._kill(task_id)]
         return [calls.Acknowledge(status=status)]
 
     def _pending(self) -> list[Job]:
