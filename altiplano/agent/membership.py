@@ -174,6 +174,9 @@ def welcome(draft: Draft, message: messages.Welcome) -> None:
         for task in list(state.tasks.values()):
             if task.framework_id in unkept:
                 executors.kill(draft, task, Why.UNKEPT)
+    for framework_id, executor_id in state.ended_since_hello:
+        # The master counts what they used, since the greeting said that they run.
+        executors.tell_ended(draft, framework_id, executor_id, None)
     draft.send_heads()
 
 

@@ -189,6 +189,8 @@ class State:
         self.streams: dict[Key, updates.Stream] = {}
         self.kept: OrderedDict[str, facts.SandboxKept] = OrderedDict()
         self.completed: dict[str, deque[Task]] = {}
+        self.ended_since_hello: list[Key] = []
+        """Executors that the last `Hello` named, and that have ended before the master answered it."""
         self.link = Link.OFFLINE
         self.connection = 0
         self.attempts = 0
@@ -290,6 +292,8 @@ class State:
                 after = Link(fact.link)
                 assert after in LINK_STEPS[self.link], f"the link cannot go from {self.link} to {after}"
                 self.link, self.connection, self.attempts = after, fact.connection, fact.attempts
+                if after is not Link.MEMBER:
+                    self.ended_since_hello.clear()
             case facts.MasterKnown():
                 self.master, self.silence_s = fact.master, fact.silence_s
                 self.registered_wall_s, self.master_epoch = fact.registered_wall_s, self.epoch
@@ -428,6 +432,8 @@ class State:
 
     def _executor_forgotten(self, fact: facts.ExecutorForgotten) -> None:
         executor = self.executors.pop((fact.framework_id, fact.executor_id))
+        if self.link is Link.GREETED and not executor.silent:
+            self.ended_since_hello.append(executor.key)
         assert not executor.task_ids, f"executor {executor.id} was forgotten before its tasks had ended"
         del self.executor_by_container[executor.container_id]
         self._release(executor.framework_id)

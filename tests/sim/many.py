@@ -30,6 +30,7 @@ FOUND: dict[str, dict[int, str]] = {
         46: "an agent that returned told of tasks that their framework had been told to be lost",
         61: "whoever asked was told a newer state than the agent went on to tell",
         68: "the last words of an ended executor counted after its end was told",
+        71: "an executor that ended between greeting and welcome was counted for ever",
         191: "who follows was not told that a task had ended whose framework was away",
         275: "the first seed that found a kill that got lost",
     },

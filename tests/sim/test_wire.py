@@ -16,7 +16,7 @@ import pytest
 from altiplano.agent.shell import Agent
 from altiplano.engine.outbox import Outbox
 from altiplano.link.session import Session
-from altiplano.sim import wire
+from altiplano.sim import net, wire
 from altiplano.sim.run import Report
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,8 @@ def hasty_outbox(patch: pytest.MonkeyPatch) -> None:
 
 
 def patient_agent(patch: pytest.MonkeyPatch) -> None:
-    """An agent's shell waits for ever for a master that fell silent."""
+    """An agent's shell waits for ever for a master that fell silent, and its system does not help."""
+    patch.setattr(net, "GIVEN_UP_S", 1e9)
 
     async def watch(self: Agent, link: object, connection: object) -> None:
         await asyncio.get_running_loop().create_future()

@@ -563,3 +563,23 @@ def test_a_task_that_was_given_up_and_turns_up_is_killed():
     assert pool.core.state.tasks[FRAMEWORK, "t1"].state.ended
     pool.ack()
     assert not pool.core.state.streams
+
+
+def test_an_executor_that_ends_between_greeting_and_welcome_is_told_with_the_welcome():
+    pool = running()
+    pool.lose_link()
+    pool.advance(60.0)
+    pool.post(events.Connected(cause="x", seed=pool.seed(), connection=pool.core.state.connection))
+    pool.exit_box(9)
+    assert failures(pool) == []
+    pool.hear(
+        messages.Welcome(
+            version=messages.VERSION,
+            epoch=1,
+            agent_id=AGENT,
+            silence_s=75.0,
+            master=mesos.MasterInfo(id="m", ip=0, port=5050),
+            cause="welcome",
+        )
+    )
+    assert failures(pool) == [-1]
