@@ -126,7 +126,7 @@ def forgetful_executor_api(patch: pytest.MonkeyPatch) -> None:
         (forgetful_executor_api, ("everything comes to its end",), 1),
         # An agent that said what it then forgot may also start again what it had started.
         (hasty_outbox, ("what is told about a task is true", "no task runs twice", "an acknowledged update stays"), 5),
-        (patient_agent, ("everything comes to its end",), 1),
+        (patient_agent, ("everything comes to its end",), 7),
     ],
 )
 def test_a_fault_planted_into_production_is_found_by_what_comes_of_it(
