@@ -186,16 +186,17 @@ def executor_said(out: Outcome, agent: Agent, message: link_messages.ExecutorMes
 
 
 def executor_ended(out: Outcome, agent: Agent, message: link_messages.ExecutorEnded) -> None:
-    """A custom executor has ended; the agent tells the ends of its tasks by themselves."""
+    """An executor other than that of a command has ended; the agent tells the ends of its tasks by themselves.
+
+    FAILURE is what Mesos says of every such end, also of a good one: its status is that of wait(2), 0 when all went well.
+    """
     framework = out.state.frameworks.get(message.framework_id)
     executor = agent.executors.get((message.framework_id, message.executor_id))
     if executor is not None:
         out.holds(
             facts.ExecutorRemoved(framework_id=message.framework_id, agent_id=agent.id, executor_id=message.executor_id)
         )
-    built_in = executor is not None and executor.info.type is mesos.ExecutorInfoType.DEFAULT
-    # The built-in executor is no process: that its last task has ended well is no failure of anything.
-    if framework is not None and not (built_in and message.status == 0):
+    if framework is not None:
         failure = scheduler.EventFailure(
             agent_id=mesos.AgentID(value=agent.id),
             executor_id=mesos.ExecutorID(value=message.executor_id),
