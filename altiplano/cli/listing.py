@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
 import msgspec
 
 from altiplano.cli.failures import NOT_FOUND, USAGE, Failure
 from altiplano.model.tasks import State
+from altiplano.sdk.operator import TaskUsage
 from altiplano.wire.messages import master, mesos
 
 CANDIDATES_MAX = 5
 """Names that are listed where a short one fits several."""
+
+_NOBODY: Mapping[str, str] = MappingProxyType({})
 
 T = TypeVar("T")
 
@@ -41,6 +45,15 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
     resources: Amounts
     ended: bool
     container_id: str = ""
+    hostname: str = ""
+    """Of its machine, where the master still knows it."""
+
+
+class TaskRecord(TaskRow, frozen=True, kw_only=True):
+    """One task, as `task show --json` prints it."""
+
+    usage: TaskUsage | None
+    """None when its agent cannot be asked or has forgotten it."""
 
 
 class AgentRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,13 +96,16 @@ def amounts(resources: Iterable[mesos.Resource]) -> Amounts:
     return Amounts(**{name: sums.get(name, 0) / 1000 for name in ("cpus", "mem", "disk", "gpus")})
 
 
-def task_rows(found: master.ResponseGetTasks, *, ended: bool) -> list[TaskRow]:
-    """Tasks in the order in which the master lists them; those that have ended only if asked for."""
+def task_rows(found: master.ResponseGetTasks, hosts: Mapping[str, str] = _NOBODY, *, ended: bool) -> list[TaskRow]:
+    """Tasks in the order in which the master lists them; those that have ended only if asked for.
+
+    `hosts` are the names of machines by agent id.
+    """
     tasks = [*found.tasks, *found.unreachable_tasks, *(found.completed_tasks if ended else ())]
-    return [task_row(task) for task in tasks]
+    return [task_row(task, hosts.get(task.agent_id.value, "")) for task in tasks]
 
 
-def task_row(task: mesos.Task) -> TaskRow:
+def task_row(task: mesos.Task, hostname: str = "") -> TaskRow:
     last = task.statuses[-1] if task.statuses else None
     return TaskRow(
         id=task.task_id.value,
@@ -104,7 +120,12 @@ def task_row(task: mesos.Task) -> TaskRow:
         resources=amounts(task.resources),
         ended=State(task.state.value).ended,
         container_id=_container(task),
+        hostname=hostname,
     )
+
+
+def task_record(row: TaskRow, usage: TaskUsage | None) -> TaskRecord:
+    return TaskRecord(**msgspec.structs.asdict(row), usage=usage)
 
 
 def _container(task: mesos.Task) -> str:

@@ -64,6 +64,30 @@ def span(seconds: float) -> str:
     return f"{seconds / 3600:.0f} h" if seconds < 172_800 else f"{seconds / 86400:.0f} d"
 
 
+def duration(seconds: float) -> str:
+    """How long, to what a reader compares: a short time to the hundredth.
+
+    >>> duration(0.004), duration(12.345), duration(754), duration(8054)
+    ('0.00 s', '12.35 s', '12 min 34 s', '2 h 14 min')
+    """
+    if seconds < 100:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(size_bytes: int | None) -> str:
+    """Bytes in the unit that reads best; empty where nobody knows.
+
+    >>> size(740 * 1024), size(12_345_678), size(None)
+    ('0.7 MB', '11.8 MB', '')
+    """
+    if size_bytes is None:
+        return ""
+    megabytes = size_bytes / (1 << 20)
+    return f"{megabytes / 1024:.1f} GB" if megabytes >= 1024 else f"{megabytes:.1f} MB"
+
+
 def clock(wall_s: float) -> str:
     """A time of this day with milliseconds, with the date where it is another day's."""
     there = time.localtime(wall_s)

@@ -13,7 +13,7 @@ from altiplano.cli.options import ask, json_option, place, pool_options
 
 if TYPE_CHECKING:
     from altiplano.cli.following import Lines
-    from altiplano.cli.listing import TaskRow
+    from altiplano.cli.listing import TaskRecord, TaskRow
     from altiplano.sdk.credentials import Place
     from altiplano.sdk.operator import Line, Operator
 
@@ -39,7 +39,7 @@ def list_tasks(everything: bool, master: str | None, token_file: str | None, as_
         output.print_json(rows)
         return
     output.print_table(
-        ("TASK", "NAME", "STATE", "CPUS", "MEM", "SINCE", "AGENT"),
+        ("TASK", "NAME", "STATE", "CPUS", "MEM", "SINCE", "HOST"),
         (
             (
                 row.id,
@@ -48,7 +48,7 @@ def list_tasks(everything: bool, master: str | None, token_file: str | None, as_
                 output.amount(row.resources.cpus),
                 output.mb(row.resources.mem),
                 listing.age(row.since_wall_s),
-                row.agent_id,
+                row.hostname or row.agent_id,
             )
             for row in rows
         ),
@@ -61,25 +61,36 @@ def list_tasks(everything: bool, master: str | None, token_file: str | None, as_
 @pool_options
 @json_option
 def show(task_id: str, master: str | None, token_file: str | None, as_json: bool) -> None:
-    """One task: by its id, the beginning of it, or its name."""
-    row = ask(place(master, token_file), lambda operator: _find(operator, task_id))
+    """One task: by its id, the beginning of it, or its name; with what it uses or has used."""
+    found = ask(place(master, token_file), lambda operator: _record(operator, task_id))
     if as_json:
-        output.print_json(row)
+        output.print_json(found)
         return
+    used = found.usage
+    began_s, ended_s = (used.started_time, used.ended_time) if used is not None else (None, None)
     output.print_fields(
         (
-            ("task", row.id),
-            ("name", row.name),
-            ("state", row.state + (f" ({row.sentence})" if row.sentence else "")),
-            ("since", "" if row.since_wall_s is None else output.clock(row.since_wall_s)),
-            ("framework", row.framework_id),
-            ("agent", row.agent_id),
-            ("cpus", output.amount(row.resources.cpus)),
-            ("memory", output.mb(row.resources.mem)),
-            ("disk", output.mb(row.resources.disk) if row.resources.disk else ""),
-            ("gpus", output.amount(row.resources.gpus) if row.resources.gpus else ""),
+            ("task", found.id),
+            ("name", found.name),
+            ("state", found.state + (f" ({found.sentence})" if found.sentence else "")),
+            ("since", "" if found.since_wall_s is None else output.clock(found.since_wall_s)),
+            ("framework", found.framework_id),
+            ("host", found.hostname),
+            ("agent", found.agent_id),
+            ("cpus", output.amount(found.resources.cpus)),
+            ("memory", output.mb(found.resources.mem)),
+            ("disk", output.mb(found.resources.disk) if found.resources.disk else ""),
+            ("gpus", output.amount(found.resources.gpus) if found.resources.gpus else ""),
+            ("ran for", output.duration(ended_s - began_s) if began_s is not None and ended_s is not None else ""),
+            ("cpu time", output.duration(used.cpu_s) if used is not None and used.cpu_s is not None else ""),
+            ("memory now", output.size(used.memory_bytes) if used is not None and not found.ended else ""),
+            ("peak memory", output.size(used.memory_peak_bytes) if used is not None else ""),
+            ("processes", str(used.processes) if used is not None and used.processes else ""),
+            ("sandbox", used.directory if used is not None else ""),
         )
     )
+    if used is None:
+        click.echo("its agent cannot be asked or has forgotten it, so what it used is not known", err=True)
 
 
 @task.command(epilog="Examples: altiplano task logs -f run-3f2a;  altiplano task logs --json --stderr run-3f2a")
@@ -157,7 +168,25 @@ def why(subject: str, master: str | None, token_file: str | None, as_json: bool)
 async def _rows(operator: Operator) -> list[TaskRow]:
     from altiplano.cli import listing
 
-    return listing.task_rows(await operator.tasks(), ended=True)
+    hosts = {
+        info.id.value: info.hostname for agent in await operator.agents() if (info := agent.agent_info).id is not None
+    }
+    return listing.task_rows(await operator.tasks(), hosts, ended=True)
+
+
+async def _record(operator: Operator, text: str) -> TaskRecord:
+    from altiplano.cli import listing
+    from altiplano.sdk.operator import Missing, OperatorError
+
+    row = await _find(operator, text)
+    try:
+        used = await operator.task_usage(row.agent_id, row.framework_id, row.id)
+    except Missing:
+        used = None
+    except OperatorError as error:
+        click.echo(f"the agent of {row.id} cannot be asked: {error}", err=True)
+        used = None
+    return listing.task_record(row, used)
 
 
 async def _find(operator: Operator, text: str) -> TaskRow:

@@ -80,6 +80,23 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     degraded: tuple[str, ...] = ()
 
 
+class TaskUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a task uses, or has used, as its agent measured it; None where it could not."""
+
+    container_id: str = ""
+    directory: str = ""
+    """Its sandbox on the agent's machine."""
+    started_time: float | None = None
+    """Seconds since the epoch."""
+    ended_time: float | None = None
+    wait_status: int | None = None
+    """How its process ended, as wait(2) tells it."""
+    cpu_s: float | None = None
+    memory_bytes: int | None = None
+    memory_peak_bytes: int | None = None
+    processes: int = 0
+
+
 class _AgentState(msgspec.Struct, frozen=True, kw_only=True):
     altiplano: Account = Account()
 
@@ -148,6 +165,11 @@ class Operator:
         """What an agent says of itself and its machine."""
         answer = await self.get(f"/agent/{agent_id}/state")
         return msgspec.json.decode(answer.body, type=_AgentState).altiplano
+
+    async def task_usage(self, agent_id: str, framework_id: str, task_id: str) -> TaskUsage:
+        """What a task uses or has used.  Raises Missing when its agent has forgotten it."""
+        path = f"/agent/{quote(agent_id, safe='')}/tasks/{quote(task_id, safe='')}"
+        return msgspec.json.decode((await self.get(path, framework_id=framework_id)).body, type=TaskUsage)
 
     async def version(self) -> str:
         return str(msgspec.json.decode((await self.get("/version")).body, type=dict[str, object]).get("version", ""))

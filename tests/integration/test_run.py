@@ -103,6 +103,7 @@ def test_tasks_can_be_listed_read_explained_and_killed(one: Pool) -> None:
     wait_until(lambda: one.run("task", "logs", "sleeper").stdout == "begun\n", "its output can be read")
     shown = one.run("task", "show", "sleeper").stdout
     assert "RUNNING" in shown
+    assert "memory now" in shown
     story = one.run("task", "why", "sleeper").stdout
     assert "master" in story
     assert "agent" in story
@@ -110,6 +111,22 @@ def test_tasks_can_be_listed_read_explained_and_killed(one: Pool) -> None:
     assert "is asked to end" in one.run("task", "kill", "sleeper").stdout
     assert running.wait(30) == 143
     assert one.run("task", "kill", "sleeper").returncode == 1
+
+
+def test_an_ended_task_shows_what_it_used(one: Pool) -> None:
+    busy = (
+        "import time; b = bytearray(64 << 20); end = time.process_time() + 0.2\nwhile time.process_time() < end: pass"
+    )
+    assert one.run("run", "--name", "busy", "--", sys.executable, "-c", busy).returncode == 0
+    shown = json.loads(one.run("task", "show", "busy", "--json").stdout)
+    assert shown["state"] == "FINISHED"
+    assert shown["hostname"]
+    assert shown["usage"]["wait_status"] == 0
+    assert shown["usage"]["cpu_s"] >= 0.2
+    assert shown["usage"]["memory_peak_bytes"] >= 64 << 20
+    words = one.run("task", "show", "busy").stdout
+    assert "cpu time" in words
+    assert "peak memory" in words
 
 
 def test_frameworks_and_machines_are_listed(one: Pool) -> None:
