@@ -278,6 +278,12 @@ class Leaf:
     def leave(self) -> None:
         self.groups.enter_home(self.trees)
 
+    def doors(self) -> list[str]:
+        """The files through which a process of one thread goes in by writing 0."""
+        return [
+            f"{path}/{_threads_file(self.groups.hierarchies[controller])}" for controller, path in self.trees.items()
+        ]
+
     def settle(self, limits: Mapping[str, int | None]) -> None:
         """Set the limits that would have bound the supervisor while it was inside."""
         try:

@@ -73,6 +73,9 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     """None: no cgroup is made, and the container's processes are found by other means."""
     output_max_bytes: int | None = None
     """Disk that each of stdout and stderr may hold; the oldest part goes first.  None: no bound."""
+    inside: str | None = None
+    """A running container that this one belongs to: it is born in its cgroups, which need no `cgroup` then, and does
+    not outlive it.  A launch inside one that does not run raises `UnknownContainer`."""
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, tag=True):

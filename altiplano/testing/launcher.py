@@ -173,6 +173,8 @@ class MemoryMachine:
         known = self.boxes.get(name)
         if known is not None:
             return known.start
+        if spec.inside is not None:
+            self._running(spec.inside)
         sentence = self._refusal(spec)
         if sentence is None:
             try:
@@ -301,6 +303,9 @@ class MemoryMachine:
         if name in self._orphans:
             self._orphans.discard(name)
             self._tell_degraded()
+        for guest, other in list(self.boxes.items()):
+            if other.spec.inside == name and self._runs(other):
+                self._end(guest, signal.SIGKILL)
 
 
 def _newer(new: int | None, old: int | None) -> int | None:

@@ -311,3 +311,51 @@ async def test_a_lost_supervisor_costs_neither_status_nor_calls(bench: Bench) ->
     async with asyncio.timeout(WAIT_S):
         while user.degraded:
             await asyncio.sleep(0.01)
+
+
+async def test_a_container_inside_another_ends_with_it(bench: Bench) -> None:
+    user = await bench.connect()
+    await user.launch(bench.spec("host", "exec sleep 30"))
+    await user.launch(bench.spec("short", "exit 3", inside="host"))
+    assert await status(user, "short") == 3 << 8
+    await user.launch(bench.spec("guest", "sleep 30", inside="host"))
+    await user.destroy("host")
+    found = await ends(user, "host", "guest")
+    assert found["guest"].wait_status == signal.SIGKILL
+
+
+async def test_nothing_is_started_inside_what_does_not_run(bench: Bench) -> None:
+    user = await bench.connect()
+    await user.launch(bench.spec("host"))
+    await status(user, "host")
+    for inside in ("host", "nobody"):
+        with pytest.raises(launcher.UnknownContainer):
+            await user.launch(bench.spec("guest", inside=inside))
+    assert [box.container_id for box in await user.inventory()] == ["host"]
+
+
+async def test_a_container_inside_another_ends_with_it_through_the_loss_of_a_supervisor(bench: Bench) -> None:
+    user = await bench.connect()
+    await user.launch(bench.spec("host", "exec sleep 30"))
+    await user.launch(bench.spec("guest", "exec sleep 30", inside="host"))
+    await bench.lose_supervisor()
+    await user.destroy("host")
+    assert (await ends(user, "host", "guest"))["guest"].wait_status == signal.SIGKILL
+
+
+async def test_a_container_is_born_in_the_cgroups_of_the_one_it_is_inside(bench: Bench) -> None:
+    if isinstance(bench, MemoryBench):
+        pytest.skip("the twin has no cgroups")
+    user = await bench.connect()
+    limits = launcher.CgroupLimits(cpu_shares=512, memory_hard_bytes=64 * 1024 * 1024)
+    if isinstance(await user.launch(bench.spec("host", "exec sleep 30", cgroup=limits)), launcher.LaunchFailed):
+        pytest.skip("this machine has no cgroups")
+    guest = bench.spec("guest", "cat /proc/self/cgroup", inside="host")
+    assert isinstance(await user.launch(guest), launcher.Started)
+    assert await status(user, "guest") == 0
+    seen = pathlib.Path(guest.stdout).read_text()
+    assert {line.rpartition("/")[2] for line in seen.splitlines() if "altiplano" in line} == {"host"}
+    await user.launch(bench.spec("hog", "exec head -c 200m /dev/zero | tail", inside="host"))
+    await user.launch(bench.spec("left", "trap '' TERM; (setsid sleep 30 &) ; exec sleep 30", inside="host"))
+    await user.destroy("host")
+    await ends(user, "host", "left", "hog")

@@ -13,6 +13,7 @@ import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, NoReturn
 
     Spec = dict[str, Any]
@@ -109,14 +110,14 @@ def fast(spec: Spec, path: str, stdout: int, stderr: int) -> int:
         raise LaunchTrouble(_explain(path, error)) from error
 
 
-def careful(spec: Spec, path: str, stdout: int, stderr: int, user: User | None) -> int:
-    """Start with another user or other resource limits; the pid."""
+def careful(spec: Spec, path: str, stdout: int, stderr: int, user: User | None, joins: Sequence[str] = ()) -> int:
+    """Start with another user or other resource limits, or in cgroups that are in use; the pid."""
     limits = [_rlimit(limit) for limit in spec["rlimits"]]
     names = environment(spec)
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _become(spec, path, names, (stdout, stderr), user, limits, writer)
+        _become(spec, path, names, (stdout, stderr), user, limits, writer, joins)
     os.close(writer)
     told = b""
     while part := os.read(reader, 4096):
@@ -139,6 +140,7 @@ def _become(
     user: User | None,
     limits: list[tuple[str, int, tuple[int, int]]],
     writer: int,
+    joins: Sequence[str],
 ) -> NoReturn:
     """The child's part: it ends in the program, or tells through the pipe what was refused."""
     import resource
@@ -151,6 +153,12 @@ def _become(
         os.dup2(_NULL, 0)
         os.dup2(outputs[0], 1)
         os.dup2(outputs[1], 2)
+        step = "The cgroup of its container takes no process"
+        for threads in joins:
+            # We go ourselves: the supervisor would be bound by the limits of others while it is inside.
+            descriptor = os.open(threads, os.O_WRONLY | os.O_CLOEXEC)
+            os.write(descriptor, b"0")
+            os.close(descriptor)
         for name, number, pair in limits:
             step = f"The limit {name}={pair} was refused"
             resource.setrlimit(number, pair)
