@@ -378,7 +378,7 @@ class Agent:
             return
         try:
             then(answer)
-        except Exception as error:
+        except Exception as error:  # a callback's bug ends the process, as a task's does
             self._begin(_fail(error), "failure")
 
     def _begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

@@ -188,7 +188,7 @@ def executor_said(out: Outcome, agent: Agent, message: link_messages.ExecutorMes
 def executor_ended(out: Outcome, agent: Agent, message: link_messages.ExecutorEnded) -> None:
     """An executor other than that of a command has ended; the agent tells the ends of its tasks by themselves.
 
-    FAILURE is what Mesos says of every such end, also of a good one: its status is that of wait(2), 0 when all went well.
+    FAILURE is what Mesos says of every such end, a good one as well: its status is that of wait(2), 0 then.
     """
     framework = out.state.frameworks.get(message.framework_id)
     executor = agent.executors.get((message.framework_id, message.executor_id))
