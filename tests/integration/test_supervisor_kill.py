@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from altiplano.adapters import cgroups
-from altiplano.adapters.supervisor import client, keeper, processes, server
+from altiplano.adapters.supervisor import client, keeper, processes, records, server
 from altiplano.ports import launcher
 
 TASKS = 40
@@ -477,3 +477,77 @@ async def test_a_keeper_whose_directory_is_gone_leaves_when_nothing_runs_below_i
         os.kill(supervisor_pid, signal.SIGKILL)
         while (now := processes.stat(keeper_pid)) is not None and now.state != b"Z":
             await asyncio.sleep(0.02)
+
+
+async def gone(*pids: int) -> None:
+    async with asyncio.timeout(20):
+        while any((now := processes.stat(pid)) is not None and now.state != b"Z" for pid in pids):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_pair_whose_directory_is_gone_leaves_although_its_agent_is_there(tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    user = await client.connect(str(folder))
+    async with asyncio.timeout(40):
+        assert isinstance(await user.launch(spec(folder, 1, 1.0)), launcher.Started)
+        shutil.rmtree(folder)
+        assert (await collect(user, {"task-1"}))["task-1"].wait_status == code(1) << 8
+        with pytest.raises(client.SupervisorUnreachable, match="The agent needs its work directory"):
+            await collect(user, {"no more ends"})
+    await gone(user.pid, user.keeper_pid)
+    assert left_over(folder, user.agent_key) == []
+    await user.close()
+
+
+async def test_tasks_of_a_directory_that_is_gone_hold_the_keeper_no_longer_than_they_run(
+    tmp_path: pathlib.Path,
+) -> None:
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    user = await client.connect(str(folder))
+    assert isinstance(await user.launch(spec(folder, 1, 1.0, limited=False)), launcher.Started)
+    await user.close()
+    shutil.rmtree(folder)
+    os.kill(user.pid, signal.SIGKILL)
+    await gone(user.keeper_pid)
+    assert left_over(folder, user.agent_key) == []
+
+
+async def test_two_pairs_of_one_path_do_not_touch_each_other_when_the_directory_was_replaced(
+    tmp_path: pathlib.Path,
+) -> None:
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    first = await client.connect(str(folder))
+    await first.launch(spec(folder, 1, 1.0, limited=False))
+    await first.close()
+    shutil.rmtree(folder)
+    folder.mkdir()
+    async with supervisor(folder) as second:
+        assert second.pid != first.pid
+        await gone(first.pid, first.keeper_pid)
+        assert isinstance(await second.launch(spec(folder, 3, 0.0)), launcher.Started)
+        assert (await collect(second, {"task-3"}))["task-3"].wait_status == code(3) << 8
+        assert (folder / "supervisor" / "socket").exists()
+
+
+async def test_a_disk_that_is_full_at_the_end_keeps_nobody(small_disk: pathlib.Path) -> None:
+    user = await client.connect(str(small_disk))
+    with open(small_disk / "filler", "wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(bytes(512))
+    async with asyncio.timeout(10):
+        await user.stop(0.0)
+    assert left_over(small_disk, user.agent_key) == []
+
+
+async def test_a_keeper_without_tasks_does_not_start_broken_supervisors_for_ever(tmp_path: pathlib.Path) -> None:
+    user = await client.connect(str(tmp_path))
+    await user.close()
+    file = pathlib.Path(user.state_dir) / "records"
+    file.write_bytes(records.encode({"version": 99, "boot": "another release"}))
+    os.kill(user.pid, signal.SIGKILL)
+    await gone(user.keeper_pid)
+    assert left_over(tmp_path, user.agent_key) == []
+    assert "has version 99 and this supervisor reads 1" in (pathlib.Path(user.state_dir) / "messages").read_text()

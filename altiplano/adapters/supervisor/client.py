@@ -92,7 +92,7 @@ class _Wire(asyncio.Protocol):
             self._size += len(rest)
             if self._size > LINE_BYTES_MAX:
                 raise launcher.LauncherError(f"The supervisor said more than {LINE_BYTES_MAX} bytes in one line.")
-        except Exception as error:
+        except Exception as error:  # a protocol's bug is told to who waits for its end
             self.ended.set_exception(error)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -190,8 +190,10 @@ class SupervisorClient:
         while self._failure is None or not news.empty():
             event = await news.get()
             if event is None:
-                return
+                break
             yield event
+        if isinstance(self._failure, SupervisorUnreachable):
+            raise self._failure
 
     @property
     def degraded(self) -> tuple[str, ...]:
@@ -287,7 +289,13 @@ class SupervisorClient:
 
     async def _start(self) -> None:
         """Start keeper and supervisor unless somebody holds the lock of this directory."""
-        lock = os.open(f"{self.state_dir}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            lock = os.open(f"{self.state_dir}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise SupervisorUnreachable(
+                f"No supervisor can be started in {self.state_dir}: {error.strerror}. "
+                "The agent needs its work directory as long as it runs; give it one that is there and can be written."
+            ) from error
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

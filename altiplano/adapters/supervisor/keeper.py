@@ -24,6 +24,8 @@ RESTARTS_QUICK_MAX = 8
 RESTART_WAIT_S = 0.5
 RESTART_WAIT_S_MAX = 5.0
 """The pause doubles up to this: starts of tasks wait for it, so it must not be long."""
+RESTARTS_IN_VAIN_MAX = 12
+"""After so many quick ones, some 8 s, a keeper that has nothing to keep leaves; the next agent tries again."""
 QUICK_S = 10.0
 """A supervisor that lived so long was not broken."""
 
@@ -59,10 +61,27 @@ def main(arguments: list[str]) -> None:
         keeper.serve(*keeper.start(heir))
         heir = True  # whatever the dead supervisor had started is ours now
         quick = quick + 1 if time.monotonic() - start < QUICK_S else 0
-        if quick and not os.path.isdir(state) and not processes.children(os.getpid()):
-            return  # Somebody removed the work directory, and nothing runs here that needs us.
+        if quick and not processes.leads_to(f"{state}/lock", int(lock)):
+            # Somebody removed the work directory: nobody will ever ask how the tasks below us have ended.
+            processes.reap_all()
+            quick = max(quick, RESTARTS_IN_VAIN_MAX)
+        if quick >= RESTARTS_IN_VAIN_MAX and not processes.children(os.getpid()):
+            if not processes.taken_over(f"{state}/lock", int(lock)):
+                _remove_cgroups(agent_key)
+            return
         if quick > RESTARTS_QUICK_MAX and not keeper.leaving:
             time.sleep(min(RESTART_WAIT_S * 2 ** (quick - RESTARTS_QUICK_MAX - 1), RESTART_WAIT_S_MAX))
+
+
+def _remove_cgroups(agent_key: str) -> None:
+    """What no supervisor came to remove; the kernel lets go of empty ones only."""
+    from altiplano.adapters import cgroups  # a keeper that has a supervisor does without it
+
+    groups = cgroups.Cgroups(agent_key)
+    if groups.trouble is None:
+        for leaf in groups.leftovers(()):
+            leaf.remove()
+        groups.remove_base()
 
 
 class Keeper:

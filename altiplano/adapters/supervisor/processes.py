@@ -5,6 +5,7 @@ Nothing here keeps state.  A process that has gone is answered with None, never 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -188,6 +189,33 @@ def reap(pid: int) -> bool:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG) is not None
     except ChildProcessError:
         return False
+
+
+def reap_all() -> None:
+    """Take away every zombie among our own children, whatever its status."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def leads_to(path: str, descriptor: int) -> bool:
+    """Whether a path still leads to the file that is open here.
+
+    False only where that is certain.  A disk that fails to answer has removed nothing.
+    """
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    ours = os.fstat(descriptor)
+    return (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
+
+
+def taken_over(path: str, descriptor: int) -> bool:
+    """Whether another file is at this path now: the directory was removed and made again, and is somebody else's."""
+    return os.path.exists(path) and not leads_to(path, descriptor)
 
 
 def exit_information(pidfd: int) -> int | None:

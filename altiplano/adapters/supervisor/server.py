@@ -38,7 +38,10 @@ REQUESTS_PER_TURN = 16
 SWEEP_EVERY_S = 1.0
 TRIM_EVERY_S = 0.25
 CLEAN_EVERY_S = 0.01
-IDLE_S_MAX = 60.0
+IDLE_S_MAX = 10.0
+"""Without containers only this wakes it: for a look whether anything is left to stay for."""
+ALONE_S_MAX = 60.0
+"""How long it waits for the next agent while nothing runs.  All it knows is in the records by then."""
 
 POINTS = (
     "started",
@@ -60,11 +63,19 @@ POINTS = (
     "compaction_renamed",
 )
 """Crash points of a supervisor (`altiplano.kit.crash`)."""
-"""Without containers nothing is looked at; this wake-up only bounds the wait."""
 READ_BYTES = 256 * 1024
 
 
 _json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+def may_leave(*, containers: int, clients: int, alone_s: float, directory_there: bool) -> bool:
+    """Whether nothing is lost when the supervisor goes unasked.
+
+    Never while a container is there.  Without one, its memory holds nothing that the records do not: whoever comes
+    to the directory starts the next in milliseconds.  And to a directory that is gone, nobody comes.
+    """
+    return containers == 0 and (not directory_there or (clients == 0 and alone_s >= ALONE_S_MAX))
 
 
 class Connection:
@@ -130,8 +141,9 @@ class Supervisor:
         self.connections: dict[int, Connection] = {}
         self.degraded: list[str] = []
         self.stop_deadline: float | None = None
+        self.needed_at = time.monotonic()
         self._stoppers: list[tuple[Connection, int]] = []
-        self._next_sweep = self._next_trim = self._next_clean = 0.0
+        self._next_sweep = self._next_trim = self._next_clean = self._next_look = 0.0
         for descriptor in (listener, link.answers):
             self.epoll.register(descriptor, select.EPOLLIN)
 
@@ -139,7 +151,7 @@ class Supervisor:
         try:
             self.containers.recover(heir)
             self._tell_degraded()
-            while not (self.stop_deadline is not None and self._stopped()):
+            while not (self._abandoned() if self.stop_deadline is None else self._stopped()):
                 self._turn()
         except containers.KeeperLost:
             self._become_keeper()
@@ -276,6 +288,22 @@ class Supervisor:
             self._tell_degraded()
             self._next_sweep = now + SWEEP_EVERY_S
 
+    def _abandoned(self) -> bool:
+        """Nothing runs, and nobody comes any more."""
+        containers = len(self.containers.live) + len(self.containers.dying)
+        now = time.monotonic()
+        if containers or self.connections:
+            self.needed_at = now
+        if containers or (self.connections and now < self._next_look):
+            return False
+        self._next_look = now + SWEEP_EVERY_S
+        return may_leave(
+            containers=containers,
+            clients=len(self.connections),
+            alone_s=now - self.needed_at,
+            directory_there=processes.leads_to(f"{self.state}/lock", self.lock),
+        )
+
     def _tell_degraded(self) -> None:
         sentences = self.containers.degraded()
         if sentences != self.degraded:
@@ -312,13 +340,20 @@ class Supervisor:
 
     def _leave(self) -> None:
         """Say goodbye in this order: what a client sees as gone must be gone."""
-        for pid in processes.descendants(os.getpid()):
+        me = os.getpid()
+        # What the keeper inherited and nobody could attribute hides just as well as what hides below us.
+        for pid in {*processes.descendants(me), *processes.descendants(self.link.pid)} - {me}:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self.containers.file.compact()
-        if self.containers.groups.trouble is None:
-            self.containers.groups.remove_base()
-        os.unlink(f"{self.state}/socket")
+        # A full disk must not keep us: the next one would fail here as well.
+        if processes.leads_to(f"{self.state}/lock", self.lock):
+            with contextlib.suppress(OSError):
+                self.containers.file.compact()
+        if not processes.taken_over(f"{self.state}/lock", self.lock):
+            if self.containers.groups.trouble is None:
+                self.containers.groups.remove_base()
+            with contextlib.suppress(OSError):
+                os.unlink(f"{self.state}/socket")
         self.link.say("leave")
         for connection, number in self._stoppers:
             connection.say(0, "stopped")
