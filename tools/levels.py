@@ -87,6 +87,7 @@ DEBIAN = {
     "curl": "curl",
     "docker-registry": "docker-registry",
     "go": "golang-go",
+    "runc": "runc",
 }
 """Programs that tests use, and the Debian package that brings each."""
 
