@@ -18,9 +18,9 @@ LOOP_VARIABLE = "ALTIPLANO_LOOP"
 OLDEST_GENERATION_TURNS = 1000
 """Collections of the middle generation before one of everything.
 
-Looking through all that a master of 10,000 tasks knows takes 40 to 75 ms, in which nobody is served, and with Python's own
-number, 10, it happens whenever its state grows by a quarter: just when thousands of tasks come back.
-Ours is acyclic for the most part, so it is freed without any collection.
+Looking through all that a master of 10,000 tasks knows takes 40 to 75 ms, in which nobody is served, and with
+Python's own number, 10, it happens whenever its state grows by a quarter: just when thousands of tasks come back.
+What we make is acyclic for the most part, so it is freed without any collection.
 """
 
 T = TypeVar("T")
