@@ -4,14 +4,19 @@ One thread per database writes.  Whatever was queued while it wrote goes into it
 slow disk makes commits larger, not the queue longer.  A commit is `synchronous=FULL` in write-ahead
 mode: when it returns, its rows survive the loss of power.
 
-The directory also holds `lock` (a second process is refused, with the pid of the first) and
-`version` (a directory of another form is refused, with both versions).
+The directory also holds `lock` (a second process is refused, with the pid of the first), `version` (a
+directory of another form is refused, with both versions) and, while the database is open, `open`.
+
+The one thing to know before changing it: SQLite takes an empty file for a new database, and a database without
+its write-ahead file for one that was closed.  So what tells the difference is written in this order: `version`
+after the tables, `open` after the write-ahead file; `open` goes before that file does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import itertools
 import os
@@ -26,7 +31,7 @@ from typing import Any, Final
 
 from altiplano.adapters.durability import Durability
 from altiplano.kit import crash
-from altiplano.ports.log import RECORD_BYTES_MAX, LogFailed, LogInUse, LogMismatch
+from altiplano.ports.log import RECORD_BYTES_MAX, LogDamaged, LogFailed, LogInUse, LogMismatch
 from altiplano.ports.store import VALUE_BYTES_MAX, Stored, StoreFailed
 
 FORM: Final = 1
@@ -85,17 +90,19 @@ class _Database:
         self._lock: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._file: tuple[int, int] | None = None
+        """Device and number of the database's file."""
 
     async def open(self) -> None:
-        """Take the lock, check the version, make the tables, start the thread.
+        """Take the lock, check what is there, make the tables, start the thread.
 
-        Raises LogInUse, LogMismatch, and OSError or sqlite3.Error when the world failed.
+        Raises LogInUse, LogMismatch, LogDamaged, and OSError or sqlite3.Error when the world failed.
         """
         self._loop = asyncio.get_running_loop()
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = _take_lock(self._directory / f"{self._name}.lock", self.path)
         try:
-            _check_version(self._directory / f"{self._name}.version", self.path)
+            self._check_files()
         except BaseException:  # also when interrupted, nothing stays held
             self._unlock()
             raise
@@ -145,8 +152,32 @@ class _Database:
                         self._bell.wait()
                     jobs = [self._jobs.popleft() for _ in range(min(len(self._jobs), COMMIT_JOBS_MAX))]
                 if not jobs:
+                    self._open_mark.unlink(missing_ok=True)
                     return
                 self._commit(connection, jobs)
+
+    @property
+    def _version(self) -> Path:
+        return self._directory / f"{self._name}.version"
+
+    @property
+    def _open_mark(self) -> Path:
+        return self._directory / f"{self._name}.open"
+
+    def _check_files(self) -> None:
+        """Refuse a directory of another form, and one that somebody took files from."""
+        _check_version(self._version, self.path)
+        if self._version.exists() and (not self.path.exists() or self.path.stat().st_size == 0):
+            raise LogDamaged(
+                f"{self.path} is gone or empty, but was in use: put a copy in its place, "
+                f"or remove {self._version} as well to start anew"
+            )
+        ahead = self.path.with_name(f"{self.path.name}-wal")
+        if self._open_mark.exists() and not ahead.exists():
+            raise LogDamaged(
+                f"{ahead} is gone, and with it what was written last before a process was killed: put it back, "
+                f"or remove {self._open_mark} to go on with what {self.path} holds"
+            )
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -158,6 +189,10 @@ class _Database:
             connection.executescript(self._tables)
             _sync_directory(self._directory)
             _sync_directory(self._directory.parent)
+            _write_version(self._version)
+            self._open_mark.touch(mode=0o600)
+            found = self.path.stat()
+            self._file = found.st_dev, found.st_ino
         except BaseException:  # also when interrupted, nothing stays held
             connection.close()
             raise
@@ -174,6 +209,7 @@ class _Database:
             crash.at("before_commit")
             connection.execute("COMMIT")
             crash.at("after_commit")
+            self._check_removed()
         except Exception as error:  # whoever waits on the thread hears of every end
             with contextlib.suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
@@ -182,6 +218,16 @@ class _Database:
             self._call(_tell_failure, jobs, error)
         else:
             self._call(_tell_results, jobs, results)
+
+    def _check_removed(self) -> None:
+        """A commit to a file that has no name any more is lost with this process: it is none."""
+        try:
+            found = self.path.stat()
+            there = (found.st_dev, found.st_ino) == self._file
+        except FileNotFoundError:
+            there = False
+        if not there:
+            raise FileNotFoundError(errno.ENOENT, "somebody removed or replaced the file while it was in use")
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         assert self._loop is not None
@@ -225,6 +271,10 @@ class SqliteLog:
             self._end, snapshot, records, self._epoch = await loaded
         except (sqlite3.Error, OSError) as error:
             await self._database.close()
+            if type(error) is sqlite3.DatabaseError:  # its subclasses tell of disks and locks, this one of the contents
+                raise LogDamaged(
+                    f"the log {path} could not be opened: {error}. Put a copy in its place, or start anew"
+                ) from error
             raise LogFailed(f"the log {path} could not be opened: {error}") from error
         except LogFailed:
             await self._database.close()
@@ -283,13 +333,13 @@ class SqliteLog:
         end = 0
         for upto, crc, body in connection.execute("SELECT upto, crc, body FROM snapshot"):
             if zlib.crc32(body) != crc:
-                raise LogFailed(f"the snapshot in {path} is damaged: put a copy in its place, or start anew")
+                raise LogDamaged(f"the snapshot in {path} is damaged: put a copy in its place, or start anew")
             end, snapshot = upto, body
         records = []
         for position, crc, body in connection.execute("SELECT position, crc, body FROM record ORDER BY position"):
             # A hole or a changed byte is damage by somebody else: SQLite itself cuts off what was not committed.
             if position != end + 1 or zlib.crc32(body) != crc:
-                raise LogFailed(
+                raise LogDamaged(
                     f"the log {path} is damaged at record {end + 1}: put a copy in its place, or start anew"
                 )
             end = position
@@ -393,7 +443,7 @@ class SqliteStore:
             done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             self._database.submit(_Job(work, lambda r: _settle(done, None, r), lambda e: _settle(done, e)))
             return await done
-        except (sqlite3.Error, OSError, LogInUse, LogMismatch) as error:
+        except (sqlite3.Error, OSError, LogDamaged, LogInUse, LogMismatch) as error:
             raise StoreFailed(f"cannot {what} in {self._database.path}: {error}") from error
 
 
@@ -437,23 +487,29 @@ def _take_lock(path: Path, what: Path) -> int:
 
 
 def _check_version(path: Path, what: Path) -> None:
-    """Write the version of a new directory; refuse another one."""
+    """Refuse another form than ours."""
     try:
         text = path.read_text(encoding="ascii", errors="replace").strip()
     except FileNotFoundError:
-        fresh = path.with_suffix(".new")
-        with open(fresh, "w", encoding="ascii") as file:
-            file.write(f"{FORM}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(fresh, path)
-        _sync_directory(path.parent)
         return
     if text != str(FORM):
         raise LogMismatch(
             f"{what} has form {text[:20]}, and this program reads form {FORM}: "
             "use the program that wrote it, or another work directory"
         )
+
+
+def _write_version(path: Path) -> None:
+    """Say of what form a directory is, once its tables are there."""
+    if path.exists():
+        return
+    fresh = path.with_suffix(".new")
+    with open(fresh, "w", encoding="ascii") as file:
+        file.write(f"{FORM}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(fresh, path)
+    _sync_directory(path.parent)
 
 
 def _sync_directory(path: Path) -> None:

@@ -15,7 +15,7 @@ import structlog
 
 from altiplano.agent import settings as agent_settings
 from altiplano.agent.settings import Kind
-from altiplano.cli.failures import FAILED, USAGE, Failure
+from altiplano.cli.failures import FAILED, UNREADABLE, USAGE, Failure
 from altiplano.engine.verbosity import verbosity
 from altiplano.kit import eventloop
 from altiplano.master import settings as master_settings
@@ -110,14 +110,16 @@ def agent(**values: Any) -> None:
     from altiplano.agent.detect import BadSetting
     from altiplano.engine.http import CannotListen
     from altiplano.ports.launcher import LauncherError
-    from altiplano.ports.log import LogFailed, LogInUse, LogMismatch
+    from altiplano.ports.log import LogDamaged, LogFailed, LogInUse, LogMismatch
 
     configure_logs()
     try:
         status = eventloop.run(daemon.run(agent_settings.Settings(**values)))
     except (BadSetting, BadCredentials) as error:
         raise Failure(str(error), USAGE) from error
-    except (CannotListen, LogInUse, LogMismatch, LogFailed, SupervisorUnreachable, LauncherError) as error:
+    except (LogDamaged, LogMismatch) as error:
+        raise Failure(str(error), UNREADABLE) from error
+    except (CannotListen, LogInUse, LogFailed, SupervisorUnreachable, LauncherError) as error:
         raise Failure(str(error), FAILED) from error
     sys.exit(status)
 
@@ -155,14 +157,16 @@ def master(**values: Any) -> None:
     """
     from altiplano.engine.http import CannotListen
     from altiplano.master.server import Server
-    from altiplano.ports.log import LogFailed, LogInUse, LogMismatch
+    from altiplano.ports.log import LogDamaged, LogFailed, LogInUse, LogMismatch
 
     configure_logs()
     try:
         eventloop.run(Server(master_settings.Settings(**values)).run())
     except ValueError as error:
         raise Failure(str(error), USAGE) from error
-    except (CannotListen, LogInUse, LogMismatch, LogFailed) as error:
+    except (LogDamaged, LogMismatch) as error:
+        raise Failure(str(error), UNREADABLE) from error
+    except (CannotListen, LogInUse, LogFailed) as error:
         raise Failure(str(error), FAILED) from error
 
 

@@ -15,6 +15,9 @@ USAGE = 2
 NOT_FOUND = 3
 NO_MASTER = 4
 IN_USE = 5
+UNREADABLE = 78
+"""A master or agent cannot read its state, and no later try will: damaged, or of another release."""
+
 NOT_RUN = 125
 """`altiplano run`: the pool did not run the command; 128+n is signal n."""
 

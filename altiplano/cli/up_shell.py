@@ -198,7 +198,7 @@ class Shell:
             self._do(self._core.ready(name, loop.time()))
         code = await ended
         answers.cancel()
-        if code in up_core.CANNOT:
+        if code > 0:  # it said why; nobody should have to look for that in its log
             click.echo(f"altiplano: {self._last_words(name)}", err=True)
         self._do(self._core.exited(name, code, loop.time(), random.random()))
 

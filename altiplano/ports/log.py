@@ -17,6 +17,10 @@ class LogFailed(Exception):
     """The log could not be written.  Whoever relied on it must stop: nothing later can be kept."""
 
 
+class LogDamaged(LogFailed):
+    """What is on the disk is not what was written: opening it once more changes nothing, and people must decide."""
+
+
 class LogInUse(Exception):
     """Another live process holds this log; two writers would destroy each other's state."""
 

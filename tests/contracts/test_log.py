@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from altiplano.adapters.sqlite import SqliteLog
-from altiplano.ports.log import RECORD_BYTES_MAX, LogFailed, LogInUse, LogMismatch
+from altiplano.ports.log import RECORD_BYTES_MAX, LogDamaged, LogFailed, LogInUse, LogMismatch
 from altiplano.testing.log import MemoryDisk, MemoryLog
 
 from .conftest import Place
@@ -263,6 +263,53 @@ async def test_a_file_that_is_no_database_is_refused_by_name(tmp_path: Path) -> 
     (tmp_path / "log.sqlite").unlink()
     log = SqliteLog(tmp_path)
     await log.recover()
+    await log.close()
+
+
+async def kept(folder: Path) -> None:
+    """A log with a record, as kill -9 leaves it: copied while it is open."""
+    log = SqliteLog(folder / "first")
+    await log.recover()
+    await log.wait(log.append([b"kept"]))
+    for source in (folder / "first").iterdir():
+        (folder / source.name).write_bytes(source.read_bytes())
+    await log.close()
+    assert not (folder / "first" / "log.open").exists()
+
+
+@pytest.mark.parametrize(
+    ("taken", "sentence"),
+    [("log.sqlite", "log.sqlite is gone or empty"), ("log.sqlite-wal", "what was written last before a process was")],
+)
+async def test_a_log_that_lost_a_file_is_refused_and_not_taken_for_a_new_one(
+    tmp_path: Path, taken: str, sentence: str
+) -> None:
+    await kept(tmp_path)
+    whole = (tmp_path / taken).read_bytes()
+    (tmp_path / taken).unlink()
+    with pytest.raises(LogDamaged, match=sentence):
+        await SqliteLog(tmp_path).recover()
+    (tmp_path / taken).write_bytes(whole)
+    log = SqliteLog(tmp_path)
+    assert await log.recover() == (None, [b"kept"])
+    await log.close()
+
+
+async def test_an_emptied_log_is_refused(tmp_path: Path) -> None:
+    await kept(tmp_path)
+    os.truncate(tmp_path / "log.sqlite", 0)
+    with pytest.raises(LogDamaged, match="to start anew"):
+        await SqliteLog(tmp_path).recover()
+
+
+async def test_what_is_written_to_a_removed_file_is_not_acknowledged(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path)
+    await log.recover()
+    await log.wait(log.append([b"kept"]))
+    (tmp_path / "log.sqlite").unlink()
+    with pytest.raises(LogFailed, match="somebody removed or replaced the file"):
+        await log.wait(log.append([b"lost"]))
+    assert log.durable == 1
     await log.close()
 
 
