@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from altiplano.adapters.images.store import LocalImages, Settings
 from altiplano.adapters.system import SystemIds
 from altiplano.model.images import Digest, RegistryReference
-from altiplano.ports.images import Bounds, Credentials, ImageConfig, ImageFailed, ImageRefused, Policy
+from altiplano.ports.images import Bounds, Credentials, Image, ImageConfig, ImageFailed, ImageRefused, Policy
 from altiplano.testing.clock import ManualClock
 from altiplano.testing.image_files import BuiltImage, files
 from altiplano.testing.images import MemoryImage, MemoryImageDisk, MemoryImages, MemoryImageSource, MemoryLayer
@@ -379,3 +380,56 @@ async def test_what_is_known_of_an_image_is_told(place: Place, store: Store) -> 
     assert stored.names == (f"{place.host}/tool:1",)
     assert stored.holders == ("c1", "c2")
     assert stored.used_wall_s == place.clock.now().wall_s
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_whatever_happens_at_the_same_time_what_is_held_is_whole_and_the_rest_can_go(
+    place: Place, store: Store, seed: int
+) -> None:
+    chance = random.Random(seed)
+    names = {"one": ("base", "a"), "two": ("base", "b"), "three": ("base", "a", "c"), "four": ("d",)}
+    for name, layers in names.items():
+        place.publish(name, "1", layers)
+    handed: dict[str, str] = {}
+
+    async def use(number: int) -> None:
+        holder, name = f"c{number}", chance.choice(list(names))
+        await asyncio.sleep(chance.random() * 0.3)
+        policy = chance.choice([Policy.MISSING, Policy.ALWAYS])
+        pull = asyncio.create_task(store.pull(place.reference(name), holder=holder, policy=policy))
+        if chance.random() < 0.4:
+            await asyncio.sleep(chance.random() * 0.2)
+            pull.cancel()
+        await asyncio.wait((pull,))
+        if not pull.cancelled():
+            _check_whole(store, pull.result(), names[name])
+            handed[holder] = pull.result().id
+            await asyncio.sleep(chance.random() * 0.2)
+            _check_whole(store, pull.result(), names[name])
+        if pull.cancelled() or chance.random() < 0.7:
+            handed.pop(holder, None)
+            await store.release(holder)
+
+    async def collect() -> None:
+        await asyncio.sleep(chance.random() * 0.5)
+        await store.collect(**ALL)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(40):
+            group.create_task(use(number))
+            group.create_task(collect())
+    assert store.pulling() == []
+    assert await store.holders() == handed
+    await store.collect(**ALL)
+    assert {one.image.id for one in await store.stored()} == set(handed.values())
+    for holder in handed:
+        await store.release(holder)
+    await store.collect(**ALL)
+    assert await store.stored() == []
+    assert place.left() == []
+
+
+def _check_whole(store: Store, image: Image, layers: Sequence[str]) -> None:
+    assert len(image.layers) == len(layers)
+    if isinstance(store, LocalImages):
+        assert [os.listdir(path) for path in image.layers] == [[layer] for layer in layers]
