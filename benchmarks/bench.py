@@ -13,6 +13,7 @@ import argparse
 import importlib
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -60,6 +61,8 @@ def main() -> int:
     if arguments.first:
         os.environ[FIRST_VARIABLE] = "1"
         go_first(os.getpid())
+    # A benchmark that is cut short ends its pool as well.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     print(f"{machine()}; load {os.getloadavg()[0]:.1f}")
     for name in [arguments.only] if arguments.only else NAMES:
         measurements = list(importlib.import_module(f"benchmarks.{name}").run())

@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -208,6 +208,9 @@ def _start_master(directory: Path, port: int, *more: str) -> subprocess.Popen[by
         return subprocess.Popen(words, stdout=log, stderr=log, env=environment(), start_new_session=True)
 
 
+KILL_ROUNDS_MAX = 100
+
+
 @contextmanager
 def pool(resources: str = "cpus:64;mem:65536;disk:65536", *more: str, isolation: str = "posix") -> Iterator[Pool]:
     """Start a pool and end it with all that it started."""
@@ -237,11 +240,15 @@ def _end(running: Pool) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    for pid in mentioning(str(running.directory)):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    # Again and again: of a pair of which one was killed, the other has started a new one meanwhile.
+    for _ in range(KILL_ROUNDS_MAX):
+        left = mentioning(str(running.directory))
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not left:
+            return
+        time.sleep(0.02)
 
 
 def mentioning(text: str) -> list[int]:

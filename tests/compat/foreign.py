@@ -21,6 +21,7 @@ START_S_MAX = 30.0
 KILLED_IN_TURN = ("agent", "master", "agent")
 PAUSE_S = (0.3, 1.5)
 """Between two kills."""
+KILL_ROUNDS_MAX = 100
 
 
 class Pool:
@@ -83,9 +84,15 @@ class Pool:
         for process in self.processes.values():
             process.kill()
             process.wait()
-        for pid in self.left_over():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        # Again and again: of a pair of which one was killed, the other has started a new one meanwhile.
+        for _ in range(KILL_ROUNDS_MAX):
+            left = self.left_over()
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if not left:
+                return
+            time.sleep(0.02)
 
     def left_over(self) -> list[int]:
         """What an agent that had to be killed leaves: its supervisor, its keeper, and tasks of theirs."""
