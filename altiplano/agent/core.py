@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from altiplano.agent import (
+    check_runs,
     disk,
     effects,
     events,
@@ -28,7 +29,7 @@ from altiplano.agent.settings import Node
 from altiplano.agent.state import State, Task
 from altiplano.agent.timers import Timer
 from altiplano.engine.core import Decision, Fact
-from altiplano.executors import command, custom
+from altiplano.executors import checks, command, custom
 from altiplano.model.time import Instant
 from altiplano.ports import launcher
 
@@ -45,6 +46,8 @@ AgentEvent = (
     | events.LaunchAnswered
     | events.ContainerExited
     | events.LimitRefused
+    | events.CheckNotBegun
+    | events.ProbeAnswered
     | events.LauncherDegraded
     | events.ExecutorSubscribed
     | events.ExecutorUpdated
@@ -86,6 +89,10 @@ class Core:
             case events.LimitRefused():
                 if (executor := self.state.executor_of(event.container_id)) is not None:
                     executors.unlimited(draft, executor, event.sentence)
+            case events.ProbeAnswered():
+                check_runs.answered(draft, event.run, event.answer)
+            case events.CheckNotBegun():
+                check_runs.not_begun(draft, event.run, event.sentence)
             case events.LauncherDegraded():
                 draft.fact(facts.DegradedKnown(sentences=event.sentences))
                 for sentence in event.sentences:
@@ -105,8 +112,11 @@ class Core:
                 if event.container_id in self.state.kept:
                     draft.fact(facts.SandboxGone(container_id=event.container_id))
             case _:
-                executor = self.state.executor_of(_container(event))
-                if executor is not None:
+                container_id = _container(event)
+                executor = self.state.executor_of(container_id)
+                if container_id in self.state.checks.by_run:
+                    self._check_path(draft, container_id, event)
+                elif executor is not None:
                     self._executor_launch_path(draft, executor, event)
                 else:
                     self._launch_path(draft, event)
@@ -151,6 +161,18 @@ class Core:
             case events.ContainerExited():
                 executors.ended(draft, executor, event.exited)
 
+    def _check_path(self, draft: Draft, run: str, event: LaunchPathEvent) -> None:
+        """Answers of the launcher about the process of a check."""
+        match event:
+            case events.LaunchAnswered(outcome=launcher.Started()):
+                check_runs.started(draft, run)
+            case events.LaunchAnswered(outcome=launcher.LaunchFailed() as outcome):
+                check_runs.failed(draft, run, outcome.sentence)
+            case events.ContainerExited():
+                check_runs.ended(draft, run, event.exited)
+            case _:
+                raise AssertionError(f"a check has no {type(event).__name__}")
+
     def _launch_path(self, draft: Draft, event: LaunchPathEvent) -> None:
         """Answers of files, fetcher and launcher; those about containers of no task change nothing."""
         match event:
@@ -177,6 +199,8 @@ class Core:
     def _answered(self, draft: Draft, outcome: launcher.Started | launcher.LaunchFailed) -> None:
         task = self.state.task_of(outcome.container_id)
         if task is None:
+            if isinstance(outcome, launcher.LaunchFailed):
+                recovery.disown(draft, outcome.container_id)
             return
         match outcome:
             case launcher.Started():
@@ -196,6 +220,10 @@ class Core:
                 launch.overdue(draft, self._task(framework_id, task_id))
             case ("completion", framework_id, task_id):
                 launch.completed_time(draft, self._task(framework_id, task_id))
+            case ("check", framework_id, task_id, purpose):
+                check_runs.due(draft, (framework_id, task_id, checks.Purpose(purpose)))
+            case ("checks", slot):
+                check_runs.next_ones(draft, checks.Slot(slot))
             case ("resend", framework_id, task_id):
                 self._resend(draft, (framework_id, task_id))
             case ("register", framework_id, executor_id):

@@ -16,6 +16,7 @@ import structlog
 import altiplano
 from altiplano.adapters import sqlite
 from altiplano.adapters.files import LocalFiles
+from altiplano.adapters.probes import SocketProbes
 from altiplano.adapters.supervisor import client as supervisor_client
 from altiplano.adapters.system import SystemClock, SystemIds
 from altiplano.agent import detect, shell
@@ -60,6 +61,7 @@ async def run(settings: Settings) -> int:
         )
         fetcher.prepare()
         tasks = await supervisor_client.connect(work_dir)
+        probes = SocketProbes()
         app: http.App | None = None
 
         async def dial(epoch: int) -> Connection:
@@ -70,6 +72,7 @@ async def run(settings: Settings) -> int:
             log=log_,
             launcher=tasks,
             files=LocalFiles(),
+            probes=probes,
             fetcher=fetcher,
             clock=SystemClock(),
             ids=SystemIds(),
@@ -85,7 +88,10 @@ async def run(settings: Settings) -> int:
         )
         app = Application(agent, settings, _access(settings), machine)
         server = http.HttpServer(_guarded(app, settings), host=settings.ip, port=node.port, listener=listener)
-        return await _serve(agent, server, settings, told)
+        try:
+            return await _serve(agent, server, settings, told)
+        finally:
+            await probes.close()
 
 
 class _Orders:

@@ -7,7 +7,7 @@ from altiplano.agent.draws import Draws
 from altiplano.agent.settings import Node
 from altiplano.agent.state import Key, State, Task
 from altiplano.engine.core import Decision, Effect, Fact, Note
-from altiplano.executors import command
+from altiplano.executors import checks, command
 from altiplano.link import messages
 from altiplano.model.tasks import State as TaskState
 from altiplano.model.tasks import may_step
@@ -42,6 +42,10 @@ class Draft:
         """Updates of executors that are taken by this decision."""
         self.dropped: set[Key] = set()
         """Streams that end by this decision."""
+        self.unchecked: set[Key] = set()
+        """Tasks whose checks end by this decision."""
+        self.checks_begun: dict[checks.Slot, int] = {}
+        """Runs of checks that begin by this decision."""
         self._facts: list[Fact] = []
         self._effects: list[Effect] = []
         self._told: set[Key] = set()
@@ -103,8 +107,20 @@ class Draft:
             uuid=self.draw.uuid_bytes(),
             container_status=self.container_status(task.container_id, pid or task.pid),
             limitation=report.limitation,
+            healthy=report.healthy,
+            check_status=report.check_status or self._check_status(task),
         )
         self.queue(task.key, status)
+
+    def _check_status(self, task: Task) -> mesos.CheckStatusInfo | None:
+        """What the check of a task said last; every status of a task that has one tells it."""
+        if task.info.check is None:
+            return None
+        last = self.newest(task.key) or task.status
+        if last is not None and last.check_status is not None:
+            return last.check_status
+        plan = checks.check_plan(task.info.check)
+        return checks.status_of(plan) if plan is not None else None
 
     def queue(self, key: Key, status: mesos.TaskStatus) -> None:
         """Put a status at the end of a task's stream."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from altiplano.engine.core import Effect
 from altiplano.link import messages
-from altiplano.ports import launcher
+from altiplano.ports import launcher, probes
 from altiplano.wire.messages import executor, mesos
 
 
@@ -72,6 +72,27 @@ class Launch(Effect, frozen=True, kw_only=True):
     spec: launcher.LaunchSpec
     cause: str
     sandbox: MakeSandbox | None = None
+
+
+class RunCheck(Effect, frozen=True, kw_only=True):
+    """Start the process of a check inside a container that runs.  Answered by `LaunchAnswered` or `CheckNotBegun`."""
+
+    spec: launcher.LaunchSpec
+    cause: str
+
+
+class Probe(Effect, frozen=True, kw_only=True):
+    """Ask a port of this machine.  Answered by `ProbeAnswered`."""
+
+    run: str
+    target: probes.Target
+    cause: str
+
+
+class StopProbe(Effect, frozen=True, kw_only=True):
+    """No answer is wanted any more."""
+
+    run: str
 
 
 class Limit(Effect, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from altiplano.engine.core import Event
 from altiplano.link import messages
-from altiplano.ports import launcher
+from altiplano.ports import launcher, probes
 from altiplano.wire.messages import mesos
 
 
@@ -87,6 +87,18 @@ class LimitRefused(AgentEvent, frozen=True, kw_only=True):
 
     container_id: str
     sentence: str
+
+
+class CheckNotBegun(AgentEvent, frozen=True, kw_only=True):
+    """The launcher did not start the process of a check: the container it belongs to has ended, or the disk is full."""
+
+    run: str
+    sentence: str
+
+
+class ProbeAnswered(AgentEvent, frozen=True, kw_only=True):
+    run: str
+    answer: probes.Answer
 
 
 class LauncherDegraded(AgentEvent, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ import msgspec
 
 from altiplano.engine.core import Fact
 from altiplano.engine.records import FactCodec
-from altiplano.executors import command, custom
+from altiplano.executors import checks, command, custom
 from altiplano.wire.messages import mesos
 
 VERSION = 1
@@ -124,6 +124,21 @@ class KillSent(TaskFact, frozen=True, kw_only=True):
     """The executor is to kill the task; it is told so whenever it subscribes, until the task has ended."""
 
     policy: mesos.KillPolicy | None = None
+
+
+class CheckSet(TaskFact, frozen=True, kw_only=True):
+    """Where a check of a task stands (`checks.Purpose` by value)."""
+
+    durable: ClassVar[bool] = False
+    purpose: str
+    watch: checks.Watch
+
+
+class CheckDropped(TaskFact, frozen=True, kw_only=True):
+    """The task ends: it is not checked any more."""
+
+    durable: ClassVar[bool] = False
+    purpose: str
 
 
 # -- custom executors

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from altiplano.agent import environment
 from altiplano.agent.settings import Node
+from altiplano.executors import checks
 from altiplano.ports import launcher
 from altiplano.wire.messages import mesos
 
@@ -64,7 +65,17 @@ def problem(task: mesos.TaskInfo) -> str | None:
     """Why this agent cannot run a task as it is described, in a sentence; None if it can."""
     if task.command is None:
         return "the task has no command"
-    return _command_problem(task.command) or _container_problem(task.container)
+    return _command_problem(task.command) or _container_problem(task.container) or _checks_problem(task)
+
+
+def _checks_problem(task: mesos.TaskInfo) -> str | None:
+    if task.check is None and task.health_check is None:
+        return None
+    for plan in checks.plans(task):
+        problem = _command_problem(plan.target) if isinstance(plan.target, mesos.CommandInfo) else None
+        if problem is not None:
+            return f"of its {plan.name}, {problem}"
+    return None
 
 
 def executor_problem(executor: mesos.ExecutorInfo) -> str | None:

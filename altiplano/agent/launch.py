@@ -11,7 +11,7 @@ import posixpath
 
 import msgspec
 
-from altiplano.agent import effects, environment, facts, isolation, sandbox
+from altiplano.agent import checks, effects, environment, facts, isolation, sandbox
 from altiplano.agent.draft import Draft
 from altiplano.agent.executor_state import Executor
 from altiplano.agent.state import LAUNCHED, Stage, Task
@@ -172,6 +172,7 @@ def started(draft: Draft, task: Task, *, pid: int, started_wall_s: float) -> Non
         return
     draft.report(task, command.running(), pid=pid)
     watch_completion(draft, task, started_wall_s)
+    checks.begin(draft, task, started_wall_s)
 
 
 def watch_completion(draft: Draft, task: Task, started_wall_s: float) -> None:
@@ -200,8 +201,8 @@ def failed(
     draft.note_task(task, f"did not start: {sentence}")
 
 
-def kill(draft: Draft, task: Task, why: Why, *, policy: mesos.KillPolicy | None = None) -> None:
-    """Somebody wants the task to end."""
+def kill(draft: Draft, task: Task, why: Why, *, policy: mesos.KillPolicy | None = None, because: str = "") -> None:
+    """Somebody wants the task to end.  `because` says more than `why`."""
     if task.stage is Stage.ENDED:
         if why is Why.REMOVED:
             forget(draft, task)
@@ -211,9 +212,12 @@ def kill(draft: Draft, task: Task, why: Why, *, policy: mesos.KillPolicy | None 
         return
     if why is Why.REMOVED and policy is None:
         policy = _grace(draft.node.shutdown_grace_s)
-    kill_ = command.kill(plan_of(draft, task), task.killing, why=why, policy=policy, wall_s=draft.now.wall_s)
+    kill_ = command.kill(
+        plan_of(draft, task), task.killing, why=why, policy=policy, wall_s=draft.now.wall_s, because=because
+    )
     if kill_ is None:
         return
+    checks.stop(draft, task)
     draft.fact(facts.KillOrdered(framework_id=task.framework_id, task_id=task.id, killing=kill_.killing))
     if why is Why.REMOVED:
         drop_stream(draft, task)
@@ -229,6 +233,7 @@ def _killed_because(killing: command.Killing) -> str:
     because = {
         Why.ORDERED: "its scheduler or an operator asked for it",
         Why.COMPLETION: "it reached its max_completion_time",
+        Why.HEALTH: killing.because,
         Why.STOPPING: "the agent stops together with its tasks",
         Why.GROUP: "another task of its group has failed or was killed",
         Why.UNKEPT: "its framework does not checkpoint, and agent or connection were gone",
@@ -332,6 +337,7 @@ def end(
 ) -> None:
     """The task will not run again.  Without a report nobody wants to hear of it, and it is forgotten."""
     draft.ended.add(task.key)
+    checks.stop(draft, task)
     draft.fact(
         facts.ContainerEnded(
             framework_id=task.framework_id,

@@ -21,7 +21,7 @@ Mesos expect.
 
 from __future__ import annotations
 
-from altiplano.agent import effects, events, executors, facts, launch, membership
+from altiplano.agent import checks, effects, events, executors, facts, launch, membership
 from altiplano.agent.draft import Draft
 from altiplano.agent.state import LAUNCHED, Stage, Task
 from altiplano.executors import command
@@ -137,7 +137,9 @@ def _reattach(draft: Draft, task: Task, outcome: launcher.Started) -> None:
         if task.killing is None:
             draft.report(task, command.running(), pid=outcome.pid)
     launch.watch_completion(draft, task, outcome.started_wall_s)
-    if task.killing is not None:
+    if task.killing is None:
+        checks.begin(draft, task, outcome.started_wall_s, again=True)
+    else:
         draft.do(effects.Terminate(container_id=task.container_id))
         draft.timer(("kill", *task.key), draft.now.mono_of(task.killing.deadline_wall_s))
     draft.note_task(task, f"is taken up again by a new agent process; its pid is {outcome.pid}")

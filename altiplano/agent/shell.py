@@ -30,7 +30,7 @@ from altiplano.kit import crash
 from altiplano.link import messages
 from altiplano.link.session import Arrival, StreamBytes
 from altiplano.link.transport import CannotDial, Connection
-from altiplano.ports import launcher
+from altiplano.ports import launcher, probes
 from altiplano.ports.clock import Clock
 from altiplano.ports.files import Files, FilesFailed
 from altiplano.ports.ids import Ids
@@ -57,6 +57,7 @@ POINTS = (
     "before_terminate",
     "after_terminate",
     "after_forget",
+    "check_begun",
     "executor_subscribed",
     "executor_update_heard",
     "executor_launch_told",
@@ -91,6 +92,9 @@ AgentEffect = (
     | effects.Fetch
     | effects.CancelPreparing
     | effects.Launch
+    | effects.RunCheck
+    | effects.Probe
+    | effects.StopProbe
     | effects.Limit
     | effects.Tell
     | effects.CloseStream
@@ -117,6 +121,7 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
     log: Log
     launcher: launcher.Launcher
     files: Files
+    probes: probes.Probes
     fetcher: Fetching
     clock: Clock
     ids: Ids
@@ -167,6 +172,7 @@ class Agent:
         self._link: _Link | None = None
         self._preparing: dict[str, asyncio.Task[None]] = {}
         self._streams: dict[str, EventStream] = {}
+        self._probing: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> effects.Exit:
         """Recover, then serve until an Exit is decided or the task is cancelled.
@@ -207,7 +213,7 @@ class Agent:
                 self._hang_up("the agent stops")
                 for stream in self._streams.values():
                     stream.close()
-                for part in [*parts, *self._preparing.values()]:
+                for part in [*parts, *self._preparing.values(), *self._probing.values()]:
                     part.cancel()
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures
@@ -328,6 +334,14 @@ class Agent:
                 self._say(effect)
             case effects.Launch():
                 self._launch(effect)
+            case effects.RunCheck():
+                begun = self.outside.launcher.launch(effect.spec)
+                self._when(begun, lambda answer: self._check_begun(effect, answer))
+            case effects.Probe():
+                self._probing[effect.run] = self._begin(self._probe(effect), f"probe {effect.run}")
+            case effects.StopProbe():
+                if (probing := self._probing.pop(effect.run, None)) is not None:
+                    probing.cancel()
             case effects.Forget():
                 forgotten = self.outside.launcher.forget(effect.container_id)
                 self._when(forgotten, lambda answer: self._forgotten(effect.container_id, answer))
@@ -498,6 +512,25 @@ class Agent:
         crash.at("after_launch")
         self.launch_s.observe(self.outside.clock.now().mono_s - began_s)
         self._post(events.LaunchAnswered(cause=cause, seed=self._seed(), outcome=answer.result()))
+
+    def _check_begun(
+        self, effect: effects.RunCheck, answer: asyncio.Future[launcher.Started | launcher.LaunchFailed]
+    ) -> None:
+        try:
+            outcome = answer.result()
+        except launcher.LauncherClosed:
+            raise
+        except launcher.LauncherError as error:
+            run = effect.spec.container_id
+            self._post(events.CheckNotBegun(cause=effect.cause, seed=self._seed(), run=run, sentence=str(error)))
+            return
+        crash.at("check_begun")
+        self._post(events.LaunchAnswered(cause=effect.cause, seed=self._seed(), outcome=outcome))
+
+    async def _probe(self, effect: effects.Probe) -> None:
+        answer = await self.outside.probes.ask(effect.target)
+        self._probing.pop(effect.run, None)
+        self._post(events.ProbeAnswered(cause=effect.cause, seed=self._seed(), run=effect.run, answer=answer))
 
     async def _fetch(self, effect: effects.Fetch) -> None:
         begun = self.outside.clock.now().mono_s

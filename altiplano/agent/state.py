@@ -26,7 +26,7 @@ from enum import Enum
 
 import msgspec
 
-from altiplano.agent import executor_state, facts, updates
+from altiplano.agent import check_state, executor_state, facts, updates
 from altiplano.agent.executor_state import Executor
 from altiplano.agent.timers import Timers
 from altiplano.engine.core import Fact
@@ -199,6 +199,7 @@ class State:
         self.registered_wall_s: float | None = None
         self.master_epoch: int | None = None
         self.timers = Timers()
+        self.checks = check_state.Checks()
         self.leaving: facts.LeaveOrdered | None = None
         self.degraded: tuple[str, ...] = ()
         self.counts: Counter[str] = Counter()
@@ -258,6 +259,8 @@ class State:
                 self.timers.clear(("resend", fact.framework_id, fact.task_id))
             case facts.TaskForgotten():
                 self._forgotten(fact)
+            case facts.CheckSet() | facts.CheckDropped():
+                self.checks.apply(fact, self.timers)
             case facts.TaskFact():
                 self._task(fact)
             case facts.ExecutorReceived():
@@ -530,6 +533,10 @@ class State:
         own = {key for key, task in self.tasks.items() if not task.hosted}
         assert set(self.by_container.values()) == own, "containers and tasks do not belong together"
         self._check_executors()
+        self.checks.check()
+        for *key_, purpose in self.checks.watches:
+            task = self.tasks[key_[0], key_[1]]
+            assert task.stage is Stage.RUNNING, f"task {task.id} does not run, and its {purpose.value} check does"
         for key, task in self.tasks.items():
             assert task.key == key
             assert task.framework_id in self.frameworks, f"task {task.id} has no framework"

@@ -39,6 +39,8 @@ class Why(Enum):
     """The agent leaves and takes its tasks along."""
     UNKEPT = "unkept"
     """Its framework does not checkpoint, and the agent or its connection was gone meanwhile."""
+    HEALTH = "health"
+    """Its health check failed too often."""
     GROUP = "group"
     """Another task of its group has failed or was killed."""
     REMOVED = "removed"
@@ -60,6 +62,8 @@ class Killing(msgspec.Struct, frozen=True, kw_only=True):
     why: Why
     since_wall_s: float
     deadline_wall_s: float
+    because: str = ""
+    """What `why` leaves open."""
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +84,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     message: str | None = None
     reason: Reason | None = None
     limitation: mesos.TaskResourceLimitation | None = None
+    healthy: bool | None = None
+    check_status: mesos.CheckStatusInfo | None = None
+    """None: what was said last."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +101,7 @@ class _End(msgspec.Struct, frozen=True):
     state: State
     source: Source = Source.SOURCE_EXECUTOR
     reason: Reason | None = None
+    healthy: bool | None = None
 
 
 ENDS: Mapping[Why, _End] = MappingProxyType(
@@ -101,6 +109,7 @@ ENDS: Mapping[Why, _End] = MappingProxyType(
         Why.ORDERED: _End(State.KILLED),
         Why.STOPPING: _End(State.KILLED),
         Why.GROUP: _End(State.KILLED),
+        Why.HEALTH: _End(State.KILLED, healthy=False),
         Why.COMPLETION: _End(State.FAILED, reason=Reason.REASON_MAX_COMPLETION_TIME_REACHED),
         Why.UNKEPT: _End(State.LOST, Source.SOURCE_AGENT, Reason.REASON_AGENT_DISCONNECTED),
         Why.REMOVED: _End(State.KILLED, Source.SOURCE_AGENT, Reason.REASON_FRAMEWORK_REMOVED),
@@ -129,7 +138,13 @@ def running() -> Report:
 
 
 def kill(
-    plan: Plan, killing: Killing | None, *, why: Why, policy: mesos.KillPolicy | None, wall_s: float
+    plan: Plan,
+    killing: Killing | None,
+    *,
+    why: Why,
+    policy: mesos.KillPolicy | None,
+    wall_s: float,
+    because: str = "",
 ) -> Order | None:
     """What to do when somebody wants the task to end; None when nothing changes.
 
@@ -138,9 +153,10 @@ def kill(
     """
     grace_s = _grace_s(policy, plan.grace_s)
     if killing is None:
-        fresh = Killing(why=why, since_wall_s=wall_s, deadline_wall_s=wall_s + grace_s)
-        shown = plan.killing_shown and why in (Why.ORDERED, Why.COMPLETION, Why.STOPPING, Why.GROUP)
-        return Order(killing=fresh, terminate=True, report=Report(state=State.KILLING) if shown else None)
+        fresh = Killing(why=why, since_wall_s=wall_s, deadline_wall_s=wall_s + grace_s, because=because)
+        shown = plan.killing_shown and why in (Why.ORDERED, Why.COMPLETION, Why.STOPPING, Why.GROUP, Why.HEALTH)
+        report = Report(state=State.KILLING, healthy=ENDS[why].healthy) if shown else None
+        return Order(killing=fresh, terminate=True, report=report)
     deadline_wall_s = min(killing.deadline_wall_s, killing.since_wall_s + grace_s)
     silenced = why is Why.REMOVED and killing.why is not Why.REMOVED
     if deadline_wall_s == killing.deadline_wall_s and not silenced:
@@ -156,7 +172,11 @@ def ended(plan: Plan, killing: Killing | None, exit_: Exit) -> Report:
     if killing is not None:
         end = ENDS[killing.why]
         return Report(
-            state=end.state, source=end.source, reason=end.reason, message=_killed_message(plan, killing, exit_)
+            state=end.state,
+            source=end.source,
+            reason=end.reason,
+            message=_killed_message(plan, killing, exit_),
+            healthy=end.healthy,
         )
     if exit_.wait_status is None:
         return Report(
@@ -195,6 +215,8 @@ def _killed_message(plan: Plan, killing: Killing, exit_: Exit) -> str:
     match killing.why:
         case Why.COMPLETION:
             return f"The task reached its max_completion_time of {plan.completion_s:g} s. {how}"
+        case Why.HEALTH:
+            return f"The task was killed because {killing.because}. {how}"
         case Why.GROUP:
             return f"Another task of its group has failed or was killed. {how}"
         case Why.STOPPING:

@@ -57,6 +57,7 @@ from altiplano.testing.files import MemoryFiles
 from altiplano.testing.ids import SeededIds
 from altiplano.testing.launcher import MemoryLauncher
 from altiplano.testing.log import MemoryLog, MemoryRegistry
+from altiplano.testing.probes import MemoryProbes
 from altiplano.wire.messages import master as operator
 from altiplano.wire.messages import mesos
 
@@ -273,6 +274,7 @@ class WireCluster(cluster.Cluster):
                 log=log,
                 launcher=tasks,
                 files=MemoryFiles(),
+                probes=MemoryProbes(),
                 fetcher=_NothingToFetch(),
                 clock=VirtualClock(asyncio.get_running_loop()),
                 ids=life.ids,
