@@ -6,9 +6,11 @@ import gzip
 import hashlib
 import io
 import os
+import shutil
 import stat
 import tarfile
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -307,12 +309,18 @@ def test_root_keeps_owners_and_bits_and_leaves_devices_out(tmp_path: Path) -> No
     assert not (allowed / "zero").exists()
 
 
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """Outside of pytest's own directory, which is closed to other users."""
+    path = Path(tempfile.mkdtemp(prefix="altiplano-layers-", dir="/var/tmp"))
+    path.chmod(0o777)
+    yield path
+    shutil.rmtree(path)
+
+
 @ROOT
-def test_without_root_all_belongs_to_the_user_and_nothing_lends_his_rights(tmp_path: Path) -> None:
+def test_without_root_all_belongs_to_the_user_and_nothing_lends_his_rights(open_path: Path) -> None:
     """In a child that gives its rights up: the layer is unpacked and removed as an ordinary user does it."""
-    os.chmod(tmp_path, 0o777)
-    for parent in tmp_path.parents[:2]:
-        os.chmod(parent, 0o755)
     raw = layer(
         [
             directory("closed", mode=0o000, uid=0),
@@ -328,11 +336,11 @@ def test_without_root_all_belongs_to_the_user_and_nothing_lends_his_rights(tmp_p
         try:
             os.setgid(65534)
             os.setuid(65534)
-            target = tmp_path / "target"
+            target = open_path / "target"
             target.mkdir()
-            (tmp_path / "packed").write_bytes(raw)
+            (open_path / "packed").write_bytes(raw)
             root = os.open(target, os.O_RDONLY)
-            packed = os.open(tmp_path / "packed", os.O_RDONLY)
+            packed = os.open(open_path / "packed", os.O_RDONLY)
             job = unpack.Job(
                 offset=0,
                 stored_bytes=len(raw),
@@ -345,8 +353,8 @@ def test_without_root_all_belongs_to_the_user_and_nothing_lends_his_rights(tmp_p
             found = (target / "closed/s").stat()
             facts = [type(result).__name__, found.st_uid, oct(found.st_mode), is_whiteout(target / "gone")]
             facts += [sorted(os.listdir(target)), os.listxattr(target / "closed")]
-            inside.remove_tree("target", os.open(tmp_path, os.O_RDONLY))
-            os.write(writer, repr([*facts, os.listdir(tmp_path)]).encode())
+            inside.remove_tree("target", os.open(open_path, os.O_RDONLY))
+            os.write(writer, repr([*facts, os.listdir(open_path)]).encode())
         except BaseException as error:
             os.write(writer, repr(error).encode())
         finally:
