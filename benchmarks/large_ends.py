@@ -20,6 +20,7 @@ import msgspec
 
 from altiplano.adapters.system import SystemClock, SystemIds
 from altiplano.engine.streams import EventStream
+from altiplano.kit import eventloop
 from altiplano.link import messages as link_messages
 from altiplano.master import events
 from altiplano.master.shell import Shell
@@ -285,4 +286,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    eventloop.run(main())
