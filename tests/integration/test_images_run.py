@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from altiplano.adapters import oci
 from altiplano.adapters.images import challenges, overlay
 from altiplano.adapters.images.inside import open_in
 from altiplano.adapters.images.store import LocalImages, Settings
-from altiplano.adapters.oci import Accounts, Asked, Device, Host, Mount, Network, Propagation, Tmpfs
+from altiplano.adapters.oci import Accounts, Asked, Device, Host, Mount, Network, Propagation, Tmpfs, UserMap
 from altiplano.adapters.system import SystemClock, SystemIds
 from altiplano.model.images import RegistryReference, parse
 from altiplano.ports.images import Bounds, Credentials, Image, ImageRefused
@@ -34,6 +35,7 @@ PROGRAMS = {"crun": "crun", "docker-registry": "docker-registry", "busybox": "bu
 ANA = Credentials(user="ana", password="for tests only")
 COMMAND_S_MAX = 30
 CUT_BYTES = 400_000
+MAPPED = UserMap(host_uid=300_000, host_gid=300_000)
 CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -193,12 +195,13 @@ async def store(tmp_path: Path) -> AsyncIterator[LocalImages]:
 class Container:
     """An image with a place to write, and a bundle; used in this order: make, run, remove."""
 
-    def __init__(self, directory: Path, image: Image) -> None:
+    def __init__(self, directory: Path, image: Image, *, owner: int = 0) -> None:
         self.id = f"altiplano-test-{os.getpid()}-{directory.name}"
         self.directory = directory
         self.image = image
         for name in ("upper", "work", "root"):
             os.makedirs(directory / name)
+        os.chown(directory / "upper", owner, owner)
         overlay.mount(image.layers, str(directory / "upper"), str(directory / "work"), str(directory / "root"))
 
     def run(self, *arguments: str, runtime: str = "crun", **asked: object) -> subprocess.CompletedProcess[str]:
@@ -357,6 +360,27 @@ async def test_it_runs_as_the_task_says(container: Container, tmp_path: Path, ru
     assert not (volume / "x").exists()
 
 
+async def test_it_runs_with_users_of_its_own(image: Image) -> None:
+    """Root of the container is nobody in particular on the host."""
+    place = Path(tempfile.mkdtemp(prefix="altiplano-mapped-", dir="/var/tmp"))
+    try:
+        place.chmod(0o755)
+        container = Container(place / "c1", image, owner=MAPPED.host_uid)
+        try:
+            script = "id; cat /proc/self/uid_map; touch /x"
+            done = container.run("/bin/sh", "-c", script, user="0", user_map=MAPPED, network=Network.NONE)
+            made = (place / "c1/upper/x").stat()
+        finally:
+            container.remove()
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.splitlines()[0].startswith("uid=0(root) gid=0(root)")
+        assert done.stdout.splitlines()[1].split() == ["0", str(MAPPED.host_uid), str(MAPPED.size)]
+        assert made.st_uid == MAPPED.host_uid
+        _nothing_left(place, container.id)
+    finally:
+        shutil.rmtree(place)
+
+
 def command(*words: str) -> None:
     subprocess.run(words, check=True, timeout=COMMAND_S_MAX)
 
@@ -391,3 +415,23 @@ async def test_what_is_mounted_on_the_host_later_is_seen_inside(container: Conta
         assert done.stdout == "mounted later"
     finally:
         command("umount", "-R", str(shared))
+
+
+def test_as_many_layers_as_are_allowed_are_put_together(tmp_path: Path) -> None:
+    """Their names alone are longer than what the kernel takes as options."""
+    layers = [tmp_path / "layers" / f"{number:064}" for number in range(Bounds().layers_max)]
+    for number, path in enumerate(layers):
+        path.mkdir(parents=True)
+        (path / "uppermost").write_text(str(number))
+        (path / str(number)).touch()
+    for name in ("upper", "work", "root"):
+        (tmp_path / name).mkdir()
+    root = tmp_path / "root"
+    overlay.mount([str(path) for path in layers], str(tmp_path / "upper"), str(tmp_path / "work"), str(root))
+    try:
+        assert (root / "uppermost").read_text() == str(len(layers) - 1)
+        assert len(os.listdir(root)) == len(layers) + 1
+    finally:
+        overlay.unmount(str(root))
+    overlay.unmount(str(root))
+    assert os.listdir(root) == []
