@@ -504,14 +504,24 @@ class Agent:
         crash.at("before_launch")
         began_s = self.outside.clock.now().mono_s
         started = self.outside.launcher.launch(effect.spec)
-        self._when(started, lambda answer: self._launched(effect.cause, began_s, answer))
+        name = effect.spec.container_id
+        self._when(started, lambda answer: self._launched(effect.cause, name, began_s, answer))
 
     def _launched(
-        self, cause: str, began_s: float, answer: asyncio.Future[launcher.Started | launcher.LaunchFailed]
+        self,
+        cause: str,
+        container_id: str,
+        began_s: float,
+        answer: asyncio.Future[launcher.Started | launcher.LaunchFailed],
     ) -> None:
         crash.at("after_launch")
         self.launch_s.observe(self.outside.clock.now().mono_s - began_s)
-        self._post(events.LaunchAnswered(cause=cause, seed=self._seed(), outcome=answer.result()))
+        try:
+            outcome = answer.result()
+        except launcher.LaunchRefused as error:
+            # The disk of the records is full: that costs this task, not the agent and all others.
+            outcome = launcher.LaunchFailed(container_id=container_id, sentence=str(error))
+        self._post(events.LaunchAnswered(cause=cause, seed=self._seed(), outcome=outcome))
 
     def _check_begun(
         self, effect: effects.RunCheck, answer: asyncio.Future[launcher.Started | launcher.LaunchFailed]

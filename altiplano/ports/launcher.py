@@ -184,6 +184,10 @@ class UnknownContainer(LauncherError):
     """No container of that name is running here: it ended, failed, was forgotten, or never was."""
 
 
+class LaunchRefused(LauncherError):
+    """It was not started and never will be by this request, and nothing is remembered of it: no room to record it."""
+
+
 class LauncherClosed(LauncherError):
     """The launcher was closed or stopped; connect again to use it."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
+import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -151,6 +153,32 @@ async def test_after_kill_9_of_supervisor_or_keeper_no_status_is_lost(master, vi
     assert status.message == "Command exited with status 3"
     master.run(task("t2", "true"))
     await master.until("t2", "FINISHED")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own for what the supervisor records."""
+    place = tmp_path / "agent" / "supervisor"
+    place.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root can mount a small disk")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+async def test_a_full_disk_of_the_records_costs_the_task_and_not_the_agent(small_disk, master):
+    await master.start_agent()
+    with open(small_disk / "filler", "wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(bytes(512))
+    master.run(task("t1", "true"))
+    status = await master.until("t1", "FAILED")
+    assert "cannot be recorded and was not started: No space left on device" in status.message
+    (small_disk / "filler").unlink()
+    master.run(task("t2", "true"))
+    await master.until("t2", "FINISHED")
+    assert await master.end_agent(signal.SIGTERM) == 0
 
 
 async def test_without_checkpoint_a_task_does_not_outlive_the_agent(master):

@@ -405,7 +405,7 @@ async def test_a_full_disk_refuses_starts_and_loses_no_end(small_disk: pathlib.P
         base = launcher_copy(spec(small_disk, 10, 0.0), argv=("/bin/sh", "-c", "exit 3"))
         extra = [launcher_copy(base, container_id=f"extra-{number}") for number in range(500)]
         answers = await asyncio.gather(*map(user.launch, extra), return_exceptions=True)
-        refused = {str(answer) for answer in answers if isinstance(answer, launcher.LauncherError)}
+        refused = {str(answer) for answer in answers if isinstance(answer, launcher.LaunchRefused)}
         assert any("No space left" in sentence for sentence in refused)
         ran = {answer.container_id for answer in answers if isinstance(answer, launcher.Started)}
         assert all(exited.wait_status == 3 << 8 for exited in (await collect(user, ran)).values())

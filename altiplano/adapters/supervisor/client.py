@@ -37,6 +37,7 @@ RETRY_S: Final = 0.02
 ERRORS: Final[Mapping[str, type[launcher.LauncherError]]] = {
     "UnknownContainer": launcher.UnknownContainer,
     "LauncherClosed": launcher.LauncherClosed,
+    "LaunchRefused": launcher.LaunchRefused,
 }
 
 

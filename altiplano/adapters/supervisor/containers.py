@@ -135,7 +135,7 @@ class Containers:
             self.file.write({"kind": "intent", "id": container_id, "ticks": processes.uptime_ticks(), **intent})
         except OSError as error:
             raise Refused(
-                "LauncherError", f"{container_id} cannot be recorded and was not started: {error.strerror}."
+                "LaunchRefused", f"{container_id} cannot be recorded and was not started: {error.strerror}."
             ) from error
         crash.at("after_intent")
         leaf = None
@@ -566,7 +566,7 @@ class Containers:
         self.clean()
 
     def _recover_running(self, record: records.Record) -> None:
-        pidfd = processes.open_pidfd(record.pid, record.start_ticks) if self.file.same_boot else None
+        pidfd = processes.open_pidfd(record.pid, record.start_ticks) if self.file.same_life else None
         if pidfd is None:
             lost = Live(record.id, record.pid, -1, None)
             self.file.write({"kind": "exited", "id": record.id, "exit": self._exit_fact(lost, None)})
@@ -578,7 +578,7 @@ class Containers:
 
     def _recover_intent(self, record: records.Record, heir: bool) -> None:
         """Was it spawned?  The zombie or the living child tells; without either it was not, if the keeper lived."""
-        found = self._find_intended(record, heir) if self.file.same_boot else None
+        found = self._find_intended(record, heir) if self.file.same_life else None
         if found is not None:
             if record.limits is not None:
                 try:

@@ -169,13 +169,16 @@ class RecordFile:
     def __init__(self, path: str, boot: str) -> None:
         self.path = path
         self.table = Table()
-        self.same_boot = True
+        self.same_life = True
+        """Its processes may still be there: nothing was booted since, and the directory is no copy of another."""
         self._descriptor = -1
         self._size = self._size_compact = self._reserved = 0
         self._dirty = False
         self._recover(boot)
 
     def _recover(self, boot: str) -> None:
+        # A directory that was renamed stays the same one, and so does what runs there.
+        self._place = os.stat(os.path.dirname(self.path)).st_ino
         try:
             with open(self.path, "rb") as file:
                 data = file.read()
@@ -189,7 +192,7 @@ class RecordFile:
                     f"{self.path} has version {header.get('version')} and this supervisor reads {VERSION}; "
                     "end its tasks with the release that wrote it, then remove the file."
                 )
-            self.same_boot = header["boot"] == boot
+            self.same_life = header["boot"] == boot and header.get("place", self._place) == self._place
         for fact in facts:
             self.table.apply(fact)
         # What follows a torn line was never answered for and is cut off, by rewriting where the disk has room.
@@ -239,7 +242,9 @@ class RecordFile:
     def compact(self) -> None:
         """Replace the file by the shortest one that says the same; either the old or the new is there at any time."""
         fresh = f"{self.path}.new"
-        data = encode({"version": VERSION, "boot": self._boot}) + b"".join(map(encode, self.table.facts()))
+        data = encode({"version": VERSION, "boot": self._boot, "place": self._place}) + b"".join(
+            map(encode, self.table.facts())
+        )
         descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             _write_all(descriptor, data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
 from typing import Any
 
 import pytest
@@ -93,9 +94,21 @@ def test_the_file_is_found_again_and_knows_another_boot(tmp_path: pathlib.Path) 
         first.write(fact)
     first.sync()
     second = records.RecordFile(path, "boot-1")
-    assert second.same_boot
+    assert second.same_life
     assert outcomes(second.table) == outcomes(first.table)
-    assert not records.RecordFile(path, "boot-2").same_boot
+    assert not records.RecordFile(path, "boot-2").same_life
+
+
+def test_a_copied_directory_does_not_own_the_processes_of_the_original_and_a_renamed_one_does(
+    tmp_path: pathlib.Path,
+) -> None:
+    (tmp_path / "first").mkdir()
+    first = records.RecordFile(str(tmp_path / "first" / "records"), "boot")
+    first.write(*story("running", 2))
+    shutil.copytree(tmp_path / "first", tmp_path / "copy")
+    (tmp_path / "first").rename(tmp_path / "renamed")
+    assert not records.RecordFile(str(tmp_path / "copy" / "records"), "boot").same_life
+    assert records.RecordFile(str(tmp_path / "renamed" / "records"), "boot").same_life
 
 
 def test_a_file_of_another_version_is_refused_and_kept(tmp_path: pathlib.Path) -> None:
