@@ -151,7 +151,7 @@ def _detach(directory: PoolDirectory, as_json: bool) -> int:
     arguments = [argument for argument in sys.argv[1:] if argument != "--detach"]
     said_to = directory.open_log("up")
     environment = {name: value for name, value in os.environ.items() if name != "ALTIPLANO_UP_DETACH"}
-    subprocess.Popen(
+    started = subprocess.Popen(
         [sys.executable, "-m", "altiplano.cli.main", *arguments, "--ready-fd", str(writing)],
         stdin=subprocess.DEVNULL,
         stdout=said_to,
@@ -166,7 +166,13 @@ def _detach(directory: PoolDirectory, as_json: bool) -> int:
     if said != b"ready\n":
         log = directory.path / "log" / "up.log"
         last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-        raise Failure(f"the pool did not start: {last[0].removeprefix('altiplano: ')} (more in {log})", FAILED)
+        why = f"{last[0].removeprefix('altiplano: ')} (more in {log})"
+        if not said and started.poll() is None and directory.locked_by_other():
+            raise Failure(
+                f"the pool does not work after {DETACH_S_MAX:g} s and goes on trying until 'altiplano down': {why}",
+                FAILED,
+            )
+        raise Failure(f"the pool did not start: {why}", FAILED)
     record = credentials.read_up(directory.path)
     if record is not None:
         from altiplano.cli.up_shell import greeting

@@ -87,13 +87,18 @@ class Announce:
 
 
 @dataclass(frozen=True, slots=True)
+class EndTasks:
+    """End what an agent that is gone may have left, and tell (`tasks_ended`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """All children are gone."""
 
     code: int
 
 
-Act = Start | End | Kill | Say | Announce | Leave
+Act = Start | End | Kill | Say | Announce | EndTasks | Leave
 
 
 @dataclass(slots=True)
@@ -122,6 +127,9 @@ class Parent:
         self._announced = False
         self._code = 0
         self._left = False
+        self._tasks_go = False
+        """The tasks are to end with the pool: somebody has asked for its end, and did not ask twice."""
+        self._ending_tasks = False
 
     def wake_at(self) -> float | None:
         """When `wake` shall be called; None for never."""
@@ -184,12 +192,21 @@ class Parent:
     def stop(self, now_s: float) -> list[Act]:
         """End everything, tasks included; asked a second time: at once, and tasks stay."""
         if not self.stopping:
+            self._tasks_go = True
             return self._stop(now_s, 0)
+        self._tasks_go = False
         living = [
             child for child in self.children.values() if child.phase in (Phase.STARTING, Phase.READY, Phase.ENDING)
         ]
         said: list[Act] = [Say("leaving at once; tasks that still run stay, and the next 'altiplano up' finds them")]
-        return said + [Kill(child.name) for child in living]
+        return said + [Kill(child.name) for child in living] + self.tasks_ended()
+
+    def tasks_ended(self) -> list[Act]:
+        """What `EndTasks` asked for is done, or given up."""
+        if not self._ending_tasks or self._left:
+            return []
+        self._left = True
+        return [Leave(self._code)]
 
     def check(self) -> None:
         """Assert every invariant."""
@@ -218,7 +235,7 @@ class Parent:
             if child.phase in (Phase.STARTING, Phase.READY):
                 child.step(Phase.ENDING, now_s, now_s + END_S_MAX[name])
                 return [End(name)]
-        if self._left:
+        if self._left or self._ending_tasks:
             return []
-        self._left = True
-        return [Leave(self._code)]
+        self._ending_tasks = True
+        return [EndTasks()] if self._tasks_go else self.tasks_ended()

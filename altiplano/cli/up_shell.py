@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from altiplano.cli import pool_dir, up_core
+from altiplano.cli import ending, pool_dir, up_core
 from altiplano.cli.failures import Failure
 from altiplano.sdk import http
 from altiplano.sdk.credentials import UpRecord
@@ -100,6 +100,7 @@ class Shell:
         self._left: asyncio.Future[int] | None = None
         self._group: asyncio.TaskGroup | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -122,6 +123,8 @@ class Shell:
             code = await self._left
             if self._timer is not None:
                 self._timer.cancel()
+            if self._ending is not None:
+                self._ending.cancel()
         return code
 
     def _stop(self) -> None:
@@ -143,6 +146,8 @@ class Shell:
                     click.echo(f"altiplano: {sentence}", err=True)
                 case up_core.Announce():
                     self._announce()
+                case up_core.EndTasks():
+                    self._ending = self._group.create_task(self._end_tasks())
                 case up_core.Leave(code=code):
                     if self._left is not None and not self._left.done():
                         self._left.set_result(code)
@@ -201,6 +206,12 @@ class Shell:
         if code > 0:  # it said why; nobody should have to look for that in its log
             click.echo(f"altiplano: {self._last_words(name)}", err=True)
         self._do(self._core.exited(name, code, loop.time(), random.random()))
+
+    async def _end_tasks(self) -> None:
+        trouble = await ending.end_tasks(self._plan.directory.path / "agent")
+        if trouble is not None:
+            click.echo(f"altiplano: {trouble}", err=True)
+        self._do(self._core.tasks_ended())
 
     async def _wait_for_answer(self, name: str) -> None:
         connection = http.Connection(f"http://{self._plan.asked_at(name)}")

@@ -138,3 +138,26 @@ def test_a_second_interrupt_leaves_at_once_and_tasks_stay() -> None:
         assert "leaving at once" in one.output.read_text()
         running.kill()
         running.communicate()
+
+
+def test_tasks_of_an_agent_that_has_just_died_end_with_the_pool() -> None:
+    with pool() as one:
+        running = one.begin("run", "sleep 300")
+        wait_until(lambda: "RUNNING" in one.run("task", "list").stdout, "the task runs")
+        agent = child(one, "agent")
+        os.kill(agent, signal.SIGKILL)
+        wait_until(lambda: not alive(agent), "the agent is gone")
+        assert one.stop() == 0
+        wait_until(lambda: processes_of(one.directory) == [], "all is gone")
+        running.kill()
+        running.communicate()
+
+
+def test_a_state_of_another_release_ends_the_pool_with_its_sentence() -> None:
+    with pool(started=False) as one:
+        (one.directory / "master").mkdir(parents=True)
+        (one.directory / "master" / "registry.version").write_text("99\n")
+        done = one.run("up", "--port", str(one.port))
+        assert done.returncode == 1
+        assert "has form 99, and this program reads form 1" in done.stderr
+        assert processes_of(one.directory) == []

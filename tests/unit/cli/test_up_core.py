@@ -13,6 +13,7 @@ from altiplano.cli.up_core import (
     Act,
     Announce,
     End,
+    EndTasks,
     Kill,
     Leave,
     Parent,
@@ -98,7 +99,34 @@ def test_it_ends_from_frameworks_to_master_one_after_the_other() -> None:
     assert parent.stop(10) == [End("host")]
     assert parent.exited("host", 0, 11, 0.5) == [End("agent")]
     assert parent.exited("agent", 0, 12, 0.5) == [End("master")]
-    assert parent.exited("master", 0, 13, 0.5) == [Leave(0)]
+    assert parent.exited("master", 0, 13, 0.5) == [EndTasks()]
+    assert parent.tasks_ended() == [Leave(0)]
+    assert parent.tasks_ended() == []
+
+
+def test_who_asks_twice_does_not_wait_for_tasks() -> None:
+    parent = running()
+    parent.stop(10)
+    for name in reversed(ORDER):
+        acts = parent.exited(name, 0, 11, 0.5)
+    assert acts == [EndTasks()]
+    assert without_words(parent.stop(12)) == [Leave(0)]
+    assert parent.tasks_ended() == []
+
+
+def test_tasks_of_an_agent_that_had_just_died_end_as_well() -> None:
+    parent = running()
+    parent.exited("agent", -9, 10, 0.5)
+    parent.stop(10)
+    parent.exited("host", 0, 11, 0.5)
+    assert parent.exited("master", 0, 12, 0.5) == [EndTasks()]
+
+
+def test_tasks_stay_when_nobody_asked_for_the_end() -> None:
+    parent = running()
+    assert without_words(parent.exited("agent", 78, 10, 0.5)) == [End("host")]
+    parent.exited("host", 0, 11, 0.5)
+    assert parent.exited("master", 0, 12, 0.5) == [Leave(1)]
 
 
 def test_a_child_that_does_not_end_is_killed() -> None:
@@ -136,6 +164,8 @@ def test_it_never_runs_a_child_twice_and_always_comes_to_an_end(story: list[tupl
             if isinstance(act, Start):
                 assert act.name not in alive
                 alive.add(act.name)
+            if isinstance(act, EndTasks):
+                assert not alive
             if isinstance(act, Leave):
                 assert not alive
                 left.append(act)
@@ -159,4 +189,5 @@ def test_it_never_runs_a_child_twice_and_always_comes_to_an_end(story: list[tupl
         if name in alive:
             alive.discard(name)
             take(parent.exited(name, 0, now, 0.5))
+    take(parent.tasks_ended())
     assert len(left) == 1
