@@ -19,7 +19,7 @@ from altiplano.adapters.files import LocalFiles
 from altiplano.adapters.probes import SocketProbes
 from altiplano.adapters.supervisor import client as supervisor_client
 from altiplano.adapters.system import SystemClock, SystemIds
-from altiplano.agent import detect, shell
+from altiplano.agent import detect, place, shell
 from altiplano.agent.api import access
 from altiplano.agent.fetcher import Cache, Fetcher
 from altiplano.agent.server import Application
@@ -48,6 +48,10 @@ async def run(settings: Settings) -> int:
     told = _Orders(settings)
     work_dir = os.path.realpath(settings.work_dir)
     os.makedirs(work_dir, exist_ok=True)
+    try:
+        place.take(work_dir)
+    except place.Copied as error:
+        raise detect.BadSetting(str(error)) from error
     listener = http.listen(settings.ip, settings.port)
     node = node_of(settings, work_dir, listener.getsockname()[1])
     async with aiohttp.ClientSession() as client:
