@@ -85,13 +85,15 @@ DEBIAN = {
     "chromium": "chromium",
     "crun": "crun",
     "curl": "curl",
-    "docker-registry": "docker-registry",
     "go": "golang-go",
     "runc": "runc",
 }
 """Programs that tests use, and the Debian package that brings each."""
 
-UNPACKED = {"promtool": ("prometheus", "usr/bin/promtool")}
+UNPACKED = {
+    "docker-registry": ("docker-registry", "usr/bin/docker-registry"),
+    "promtool": ("prometheus", "usr/bin/promtool"),
+}
 """Programs of packages that would start a daemon: only the program is taken, into `KEPT`."""
 
 KEPT = Path.home() / ".cache" / "altiplano" / "bin"

@@ -31,7 +31,9 @@ from altiplano.ports.images import Bounds, Credentials, Image, ImageRefused
 from altiplano.ports.launcher import CgroupLimits, Rlimit
 from altiplano.testing.image_files import BuiltImage, digest_of, directory, layer, link, member
 
-PROGRAMS = {"crun": "crun", "docker-registry": "docker-registry", "busybox": "busybox-static"}
+PROGRAMS = {"crun": "crun", "busybox": "busybox-static"}
+KEPT = Path.home() / ".cache" / "altiplano" / "bin"
+REGISTRY = shutil.which("docker-registry") or shutil.which("docker-registry", path=str(KEPT))
 ANA = Credentials(user="ana", password="for tests only")
 COMMAND_S_MAX = 30
 CUT_BYTES = 400_000
@@ -51,6 +53,8 @@ def _missing() -> str | None:
     for program, package in PROGRAMS.items():
         if shutil.which(program) is None:
             return f"there is no {program}: apt-get install {package}"
+    if REGISTRY is None:
+        return "there is no docker-registry: tools/levels.py unpacks it of Debian's package of that name"
     if _has_interpreter(Path(str(shutil.which("busybox"))).read_bytes()):
         return "busybox is not the static one: apt-get install busybox-static"
     return None
@@ -125,7 +129,7 @@ async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
     )
     with open(place / "log", "wb") as log:
         server = await asyncio.create_subprocess_exec(
-            *("docker-registry", "serve", str(place / "config.yml")), stdout=log, stderr=log
+            *(str(REGISTRY), "serve", str(place / "config.yml")), stdout=log, stderr=log
         )
     try:
         async with asyncio.timeout(20):

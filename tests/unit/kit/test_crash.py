@@ -11,13 +11,14 @@ import sys
 
 import pytest
 
+from altiplano.adapters.images import shelf
 from altiplano.adapters.supervisor import keeper, server
 from altiplano.agent import daemon
 from altiplano.kit import crash
 from altiplano.master import server as master_server
 
 ROOT = pathlib.Path(__file__).parents[3]
-LISTED = {*keeper.POINTS, *server.POINTS, *daemon.POINTS, *master_server.POINTS}
+LISTED = {*keeper.POINTS, *server.POINTS, *daemon.POINTS, *master_server.POINTS, *shelf.POINTS}
 
 PROGRAM = """
 from altiplano.kit import crash

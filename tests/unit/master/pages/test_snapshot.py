@@ -85,4 +85,5 @@ async def test_who_did_not_find_something_waits_for_the_rest_to_end_if_there_is_
     assert (await snapshots.newer(shown.version)) is shown, "nothing is newer, so nobody waits"
     version = 2
     assert (await snapshots.newer(shown.version)).version == 2
-    assert len(slept) == 1 and 0 < slept[0] <= REST_S_MIN + 1e-9
+    assert len(slept) == 1
+    assert 0 < slept[0] <= REST_S_MIN + 1e-9
