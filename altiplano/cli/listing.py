@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from altiplano.cli.failures import NOT_FOUND, USAGE, Failure
+from altiplano.executors import checks
 from altiplano.model.tasks import State
 from altiplano.sdk.operator import TaskUsage
 from altiplano.wire.messages import master, mesos
@@ -47,6 +48,10 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
     container_id: str = ""
     hostname: str = ""
     """Of its machine, where the master still knows it."""
+    healthy: bool | None = None
+    """None: it has no health check, or none has a result yet."""
+    check: str = ""
+    """What its check saw last, in words."""
 
 
 class TaskRecord(TaskRow, frozen=True, kw_only=True):
@@ -121,6 +126,8 @@ def task_row(task: mesos.Task, hostname: str = "") -> TaskRow:
         ended=State(task.state.value).ended,
         container_id=_container(task),
         hostname=hostname,
+        healthy=last.healthy if last is not None else None,
+        check=checks.in_words(last.check_status) if last is not None else "",
     )
 
 

@@ -73,6 +73,8 @@ def show(task_id: str, master: str | None, token_file: str | None, as_json: bool
             ("task", found.id),
             ("name", found.name),
             ("state", found.state + (f" ({found.sentence})" if found.sentence else "")),
+            ("health", {None: "", True: "healthy", False: "not healthy"}[found.healthy]),
+            ("check", found.check),
             ("since", "" if found.since_wall_s is None else output.clock(found.since_wall_s)),
             ("framework", found.framework_id),
             ("host", found.hostname),

@@ -397,6 +397,23 @@ def status_of(plan: Plan, result: Result | None = None) -> mesos.CheckStatusInfo
             return mesos.CheckStatusInfo(type=kind.TCP, tcp=seen)
 
 
+def in_words(info: mesos.CheckStatusInfo | None) -> str:
+    """What a check has seen, for people.
+
+    >>> in_words(mesos.CheckStatusInfo(command=mesos.CheckStatusInfoCommand(exit_code=3)))
+    'its command exits with 3'
+    """
+    if info is None:
+        return ""
+    if info.command is not None and info.command.exit_code is not None:
+        return f"its command exits with {info.command.exit_code}"
+    if info.http is not None and info.http.status_code is not None:
+        return f"its page answers with {info.http.status_code}"
+    if info.tcp is not None and info.tcp.succeeded is not None:
+        return "its port is open" if info.tcp.succeeded else "its port is closed"
+    return "no result"
+
+
 def doom(plan: Plan, result: Result) -> str:
     """Why a task is killed, for its story and its last status."""
     times = "once" if plan.failures_max == 1 else f"{plan.failures_max} times in a row"

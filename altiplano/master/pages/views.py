@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from altiplano.executors import checks
 from altiplano.master.pages.snapshot import Snapshot
 from altiplano.model import values
 from altiplano.wire.messages import master, mesos
@@ -260,7 +261,8 @@ def history(task: mesos.Task) -> list[tuple[float | None, str, str, str]]:
     lines = []
     for status in task.statuses:
         word = status.state.value.removeprefix("TASK_").lower().replace("_", " ")
-        said = [part for part in (status.message, _reason(status), _health(status)) if part]
+        seen = checks.in_words(status.check_status)
+        said = [part for part in (status.message, _reason(status), _health(status), seen and f"check: {seen}") if part]
         lines.append((status.timestamp, GROUPS[status.state], word, " · ".join(said)))
     return lines
 
