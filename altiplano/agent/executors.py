@@ -341,6 +341,9 @@ def _completed_task(draft: Draft, key: Key) -> Task | None:
 def _completed(draft: Draft, executor: Executor, status: mesos.TaskStatus) -> mesos.TaskStatus:
     """A status with what the agent knows better: ids, time, container."""
     ours = draft.container_status(executor.container_id, executor.pid)
+    drain = draft.state.drain
+    if drain is not None:
+        status = custom.drained(status, draft.framework(executor.framework_id), mark_gone=drain.mark_gone)
     theirs = status.container_status
     if theirs is not None:
         ours = msgspec.structs.replace(
@@ -399,20 +402,20 @@ def kill(draft: Draft, task: Task, why: command.Why, *, policy: mesos.KillPolicy
             launch.forget(draft, task)
     elif why is command.Why.REMOVED:
         launch.end(draft, task, None, ran=task.stage is TaskStage.SENT)
-    elif why is command.Why.ORDERED:
-        _kill_ordered(draft, task, policy)
+    elif why in (command.Why.ORDERED, command.Why.DRAINING, command.Why.DRAINING_FOR_GOOD):
+        _kill_ordered(draft, task, why, policy)
 
 
-def _kill_ordered(draft: Draft, task: Task, policy: mesos.KillPolicy | None) -> None:
+def _kill_ordered(draft: Draft, task: Task, why: command.Why, policy: mesos.KillPolicy | None) -> None:
     executor = draft.state.executors[task.executor_key]
     if task.stage is TaskStage.SENT:
         draft.fact(facts.KillSent(framework_id=task.framework_id, task_id=task.id, policy=policy))
         _tell_kill(draft, executor, task, policy)
         return
     report = command.Report(
-        state=TaskState.KILLED,
+        state=command.ENDS[why].state,
         source=Source.SOURCE_AGENT,
-        reason=Reason.REASON_TASK_KILLED_DURING_LAUNCH,
+        reason=command.ENDS[why].reason or Reason.REASON_TASK_KILLED_DURING_LAUNCH,
         message="The task ended before it was given to its executor",
     )
     for one in _living(draft, executor):

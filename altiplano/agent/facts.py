@@ -9,6 +9,7 @@ import msgspec
 from altiplano.engine.core import Fact
 from altiplano.engine.records import FactCodec
 from altiplano.executors import checks, command, custom
+from altiplano.link import messages
 from altiplano.wire.messages import mesos
 
 VERSION = 1
@@ -24,6 +25,12 @@ class AgentAdmitted(Fact, frozen=True, kw_only=True):
 
 class AgentRetired(Fact, frozen=True, kw_only=True):
     """The id was given up: the next process registers as a new agent."""
+
+
+class DrainSet(Fact, frozen=True, kw_only=True):
+    """An operator drains this agent, or (None) does not any more."""
+
+    drain: messages.Drain | None
 
 
 class Booted(Fact, frozen=True, kw_only=True):
@@ -274,6 +281,7 @@ class DegradedKnown(Fact, frozen=True, kw_only=True):
 DURABLE = (
     AgentAdmitted
     | AgentRetired
+    | DrainSet
     | Booted
     | FrameworkKnown
     | FrameworkForgotten

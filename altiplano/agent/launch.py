@@ -237,6 +237,8 @@ def _killed_because(killing: command.Killing) -> str:
         Why.STOPPING: "the agent stops together with its tasks",
         Why.GROUP: "another task of its group has failed or was killed",
         Why.UNKEPT: "its framework does not checkpoint, and agent or connection were gone",
+        Why.DRAINING: "an operator drains this agent",
+        Why.DRAINING_FOR_GOOD: "an operator drains this agent, which will not come back",
         Why.REMOVED: "its framework or this agent was removed",
     }[killing.why]
     grace_s = max(0.0, killing.deadline_wall_s - killing.since_wall_s)
@@ -250,7 +252,7 @@ def _kill_unlaunched(draft: Draft, task: Task, why: Why) -> None:
         end(draft, task, None, ran=False)
         return
     state = command.ENDS[why].state
-    reason = Reason.REASON_TASK_KILLED_DURING_LAUNCH if state is TaskState.KILLED else command.ENDS[why].reason
+    reason = command.ENDS[why].reason or Reason.REASON_TASK_KILLED_DURING_LAUNCH
     report = command.Report(
         state=state, source=Source.SOURCE_AGENT, reason=reason, message="The task ended before its command was started"
     )

@@ -15,7 +15,7 @@ import base64
 
 import msgspec
 
-from altiplano.agent import effects, events, executors, facts, leaving, orders, updates
+from altiplano.agent import drain, effects, events, executors, facts, leaving, orders, updates
 from altiplano.agent.draft import Draft
 from altiplano.agent.state import Link, State, Task
 from altiplano.executors import command
@@ -95,6 +95,8 @@ def _order(draft: Draft, message: messages.FromMaster) -> None:
             orders.run_group(draft, message)
         case messages.KillTask():
             orders.kill(draft, message)
+        case messages.DrainChanged():
+            drain.ordered(draft, message.drain)
         case messages.Acknowledge():
             orders.acknowledge(draft, message)
         case messages.ShutdownFramework():
@@ -174,6 +176,7 @@ def welcome(draft: Draft, message: messages.Welcome) -> None:
         for task in list(state.tasks.values()):
             if task.framework_id in unkept:
                 executors.kill(draft, task, Why.UNKEPT)
+    drain.ordered(draft, message.drain)
     for framework_id, executor_id in state.ended_since_hello:
         # The master counts what they used, since the greeting said that they run.
         executors.tell_ended(draft, framework_id, executor_id, None)

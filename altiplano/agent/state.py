@@ -31,6 +31,7 @@ from altiplano.agent.executor_state import Executor
 from altiplano.agent.timers import Timers
 from altiplano.engine.core import Fact
 from altiplano.executors import command
+from altiplano.link import messages
 from altiplano.model.tasks import State as TaskState
 from altiplano.model.tasks import may_step
 from altiplano.wire import json
@@ -180,6 +181,8 @@ class State:
         self.agent_id: str | None = None
         self.epoch = 0
         self.boot_id: str | None = None
+        self.drain: messages.Drain | None = None
+        """An operator takes the machine out of use, in this way."""
         self.frameworks: OrderedDict[str, mesos.FrameworkInfo] = OrderedDict()
         self.tasks: dict[Key, Task] = {}
         self.by_container: dict[str, Key] = {}
@@ -289,6 +292,8 @@ class State:
                 self.agent_id, self.epoch = fact.agent_id, fact.epoch
             case facts.AgentRetired():
                 self.agent_id = None
+            case facts.DrainSet():
+                self.drain = fact.drain
             case facts.Booted():
                 self.boot_id = fact.boot_id
             case facts.LinkChanged():
@@ -480,6 +485,8 @@ class State:
             yield facts.AgentAdmitted(agent_id=self.agent_id or "", epoch=self.epoch)
         if self.agent_id is None and self.epoch:
             yield facts.AgentRetired()
+        if self.drain is not None:
+            yield facts.DrainSet(drain=self.drain)
         if self.boot_id is not None:
             yield facts.Booted(boot_id=self.boot_id)
         for framework in self.frameworks.values():

@@ -332,6 +332,22 @@ def agent_message(state: State, node: Node) -> mesos.AgentInfo:
     )
 
 
+def drained(state: State, info: mesos.AgentInfo) -> api.ResponseGetAgent:
+    """The agent, and how an operator drains it, if one does."""
+    drain = state.drain
+    if drain is None:
+        return api.ResponseGetAgent(agent_info=info)
+    grace_s = drain.max_grace_s
+    return api.ResponseGetAgent(
+        agent_info=info,
+        drain_config=mesos.DrainConfig(
+            max_grace_period=None if grace_s is None else mesos.DurationInfo(nanoseconds=round(grace_s * 1e9)),
+            mark_gone=drain.mark_gone,
+        ),
+        estimated_drain_start_time=mesos.TimeInfo(nanoseconds=round(drain.since_wall_s * 1e9)),
+    )
+
+
 def container_status(runner: Runner, node: Node) -> mesos.ContainerStatus:
     address = mesos.NetworkInfoIPAddress(ip_address=node.ip)
     return mesos.ContainerStatus(

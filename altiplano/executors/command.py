@@ -43,6 +43,10 @@ class Why(Enum):
     """Its health check failed too often."""
     GROUP = "group"
     """Another task of its group has failed or was killed."""
+    DRAINING = "draining"
+    """An operator drains the agent."""
+    DRAINING_FOR_GOOD = "draining for good"
+    """The same, and the agent does not come back; its framework knows the state for that."""
     REMOVED = "removed"
     """Its framework or its agent was removed: nobody wants to hear of it any more."""
 
@@ -112,10 +116,16 @@ ENDS: Mapping[Why, _End] = MappingProxyType(
         Why.HEALTH: _End(State.KILLED, healthy=False),
         Why.COMPLETION: _End(State.FAILED, reason=Reason.REASON_MAX_COMPLETION_TIME_REACHED),
         Why.UNKEPT: _End(State.LOST, Source.SOURCE_AGENT, Reason.REASON_AGENT_DISCONNECTED),
+        Why.DRAINING: _End(State.KILLED, reason=Reason.REASON_AGENT_DRAINING),
+        Why.DRAINING_FOR_GOOD: _End(State.GONE_BY_OPERATOR, reason=Reason.REASON_AGENT_DRAINING),
         Why.REMOVED: _End(State.KILLED, Source.SOURCE_AGENT, Reason.REASON_FRAMEWORK_REMOVED),
     }
 )
 """How a task ends that was killed, by the reason of the kill.  Nobody is told of REMOVED."""
+
+
+SHOWN: frozenset[Why] = frozenset(Why) - {Why.UNKEPT, Why.REMOVED}
+"""Kills that frameworks with TASK_KILLING_STATE hear of before the task has ended."""
 
 
 def plan(task: mesos.TaskInfo, framework: mesos.FrameworkInfo) -> Plan:
@@ -154,8 +164,9 @@ def kill(
     grace_s = _grace_s(policy, plan.grace_s)
     if killing is None:
         fresh = Killing(why=why, since_wall_s=wall_s, deadline_wall_s=wall_s + grace_s, because=because)
-        shown = plan.killing_shown and why in (Why.ORDERED, Why.COMPLETION, Why.STOPPING, Why.GROUP, Why.HEALTH)
-        report = Report(state=State.KILLING, healthy=ENDS[why].healthy) if shown else None
+        shown = plan.killing_shown and why in SHOWN
+        reason = ENDS[why].reason if why in (Why.DRAINING, Why.DRAINING_FOR_GOOD) else None
+        report = Report(state=State.KILLING, reason=reason, healthy=ENDS[why].healthy) if shown else None
         return Order(killing=fresh, terminate=True, report=report)
     deadline_wall_s = min(killing.deadline_wall_s, killing.since_wall_s + grace_s)
     silenced = why is Why.REMOVED and killing.why is not Why.REMOVED
@@ -223,6 +234,8 @@ def _killed_message(plan: Plan, killing: Killing, exit_: Exit) -> str:
             return f"The agent was stopped together with its tasks. {how}"
         case Why.UNKEPT:
             return f"The agent or its connection was gone, and the framework does not checkpoint. {how}"
+        case Why.DRAINING | Why.DRAINING_FOR_GOOD:
+            return f"The agent is being drained by an operator. {how}"
         case Why.ORDERED | Why.REMOVED:
             return how
 

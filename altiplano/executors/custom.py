@@ -115,6 +115,15 @@ def aware(framework: mesos.FrameworkInfo) -> bool:
     return any(capability.type is wanted for capability in framework.capabilities)
 
 
+def drained(status: mesos.TaskStatus, framework: mesos.FrameworkInfo, *, mark_gone: bool) -> mesos.TaskStatus:
+    """What is told of a kill that an executor reports on an agent that drains: that it was drained."""
+    if status.state not in (mesos.TaskState.TASK_KILLED, mesos.TaskState.TASK_KILLING):
+        return status
+    gone = status.state is mesos.TaskState.TASK_KILLED and mark_gone and aware(framework)
+    state = mesos.TaskState.TASK_GONE_BY_OPERATOR if gone else status.state
+    return msgspec.structs.replace(status, state=state, reason=mesos.TaskStatusReason.REASON_AGENT_DRAINING)
+
+
 def ended(ending: Ending | None, exit_: command.Exit, *, partition_aware: bool) -> command.Report | None:
     """The last report of a task whose executor has ended; None where nobody wants to hear of it."""
     if ending is not None and ending.why is Why.REMOVED:

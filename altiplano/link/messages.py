@@ -46,6 +46,17 @@ class ExecutorReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     executor: mesos.ExecutorInfo
 
 
+class Drain(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The tasks of an agent are to end.
+
+    Each gets its own grace, or `max_grace_s` if that is less; `mark_gone`: the agent does not come back.
+    """
+
+    max_grace_s: float | None = None
+    mark_gone: bool = False
+    since_wall_s: float = 0.0
+
+
 # -- agent to master
 
 
@@ -126,6 +137,8 @@ class Welcome(Message, frozen=True, kw_only=True):
     silence_s: float
     master: mesos.MasterInfo
     completed_frameworks: tuple[str, ...] = ()
+    drain: Drain | None = None
+    """None: the agent does not drain, whatever it was told before."""
     altiplano_version: str = ""
     cause: str = ""
 
@@ -164,6 +177,13 @@ class KillTask(Message, frozen=True, kw_only=True):
     framework_id: str
     task_id: str
     kill_policy: mesos.KillPolicy | None = None
+    cause: str = ""
+
+
+class DrainChanged(Message, frozen=True, kw_only=True):
+    """The agent drains from now on, in this way; without `drain` it does not any more."""
+
+    drain: Drain | None = None
     cause: str = ""
 
 
@@ -265,6 +285,7 @@ FromMaster = (
     | RunTask
     | RunTaskGroup
     | KillTask
+    | DrainChanged
     | Acknowledge
     | ShutdownFramework
     | ShutdownExecutor

@@ -92,15 +92,17 @@ def _leaves(out: Outcome, agent: Agent, sentence: str) -> None:
     out.note(f"agent {agent.info.hostname} left for good{': ' + sentence if sentence else ''}", agent.id)
 
 
-def mark_gone(out: Outcome, agent_id: str, to: str) -> None:
-    """An operator says that an agent will never return; `to` hears when all has been told what follows from it."""
+def mark_gone(out: Outcome, agent_id: str, to: str | None) -> None:
+    """An operator says that an agent will never return; `to` hears when all has been told what follows from it.
+
+    Without `to` that is the end of a drain.
+    """
     state = out.state
     agent = state.agents.get(agent_id)
-    if agent_id in state.gone:
-        out.reply(to, 200)
-        return
-    if agent is None and agent_id not in state.unreachable:
-        out.reply(to, 404, f"No agent found with specified ID: {agent_id}")
+    if agent_id in state.gone or (agent is None and agent_id not in state.unreachable):
+        unknown = agent_id not in state.gone
+        if to is not None:
+            out.reply(to, *((404, f"No agent found with specified ID: {agent_id}") if unknown else (200, "")))
         return
     if agent is not None:
         out.order(agent, link_messages.ShutdownAgent(sentence="an operator marked this agent gone", cause=out.cause))
@@ -135,6 +137,7 @@ def apply_admitted(state: MasterState, fact: facts.AgentAdmitted) -> None:
     state.agents[fact.agent_id] = Agent(
         id=fact.agent_id, info=fact.info, total=total, membership=Membership.AWAITED, registered_s=fact.at_s
     )
+    state.agents[fact.agent_id].orders = state.orders.get(fact.agent_id)
     state.awaited.add(fact.agent_id)
     state.next_agent += 1
     state.allocator.add_agent(fact.agent_id, total)
@@ -157,7 +160,9 @@ def apply_connected(state: MasterState, fact: facts.AgentConnected) -> None:
     agent.forsaken = set()
     state.awaited.discard(agent.id)
     state.by_link[fact.link] = agent.id
-    state.allocator.activate_agent(agent.id, True)
+    state.allocator.activate_agent(agent.id, agent.offerable)
+    if agent.draining:
+        state.emptied[agent.id] = None
 
 
 def apply_disconnected(state: MasterState, fact: facts.AgentDisconnected) -> None:
@@ -173,6 +178,9 @@ def apply_disconnected(state: MasterState, fact: facts.AgentDisconnected) -> Non
 def apply_unreachable(state: MasterState, fact: facts.AgentUnreachable) -> None:
     _drop(state, fact.agent_id)
     _keep(state.unreachable, fact.agent_id, fact.since_s)
+    if len(state.orders) > 2 * REMOVED_AGENTS_MAX:
+        for agent_id in [one for one in state.orders if one not in state.agents and one not in state.unreachable]:
+            del state.orders[agent_id]
     state.counts["slave_unreachable_completed"] += 1
     state.counts["slave_removals_unhealthy"] += 1
 
@@ -180,12 +188,14 @@ def apply_unreachable(state: MasterState, fact: facts.AgentUnreachable) -> None:
 def apply_gone(state: MasterState, fact: facts.AgentGone) -> None:
     _drop(state, fact.agent_id)
     state.unreachable.pop(fact.agent_id, None)
+    state.orders.pop(fact.agent_id, None)
     _keep(state.gone, fact.agent_id, fact.at_s)
 
 
 def apply_removed(state: MasterState, fact: facts.AgentRemoved) -> None:
     _drop(state, fact.agent_id)
     state.unreachable.pop(fact.agent_id, None)
+    state.orders.pop(fact.agent_id, None)
     state.counts["slave_removals_unregistered"] += 1
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Set
 
 import altiplano
 from altiplano.link import messages as link_messages
-from altiplano.master import effects, endings, facts, frameworks, infos, offers, tasks, validation, view
+from altiplano.master import draining, effects, endings, facts, frameworks, infos, offers, tasks, validation, view
 from altiplano.master.outcome import Outcome
 from altiplano.master.reports import Arriving, Ran, Reported
 from altiplano.master.state import Agent, End, Framework, MasterState, Parting, Presence, TaskKey
@@ -331,6 +331,7 @@ class _Arrival:
                     for info in self.message.frameworks
                     if info.id is not None and (info.id.value in shut or self.state.is_over(info.id.value))
                 ),
+                drain=draining.order_of(self.state.orders.get(self.id)),
                 altiplano_version=altiplano.__version__,
                 cause=self.out.cause,
             )

@@ -9,6 +9,7 @@ from altiplano.engine.core import Decision, Fact, Wake
 from altiplano.master import (
     agents,
     arrivals,
+    draining,
     effects,
     endings,
     events,
@@ -104,6 +105,9 @@ class Core:
         match timer:
             case None:
                 reconcile.go_on(out)
+                if self.state.emptied:
+                    draining.go_on(out)
+                    return
                 # A framework that subscribes again is owed all it may have, and void offers hold a part of that.
                 if endings.go_on(out):
                     return
@@ -236,6 +240,10 @@ class Core:
                 agents.apply_gone(state, fact)
             case facts.AgentRemoved():
                 agents.apply_removed(state, fact)
+            case facts.OrdersGiven():
+                draining.apply_given(state, fact)
+            case facts.EmptinessSeen():
+                draining.apply_seen(state, fact)
             case facts.OperatorSubscribed():
                 state.operators[fact.stream] = None
             case facts.OperatorLeft():
@@ -252,7 +260,7 @@ class Core:
     def wake_at(self) -> float | None:
         allocator = self.state.allocator
         state = self.state
-        if allocator.running or state.reconciling or state.withdrawing or state.slices_wait:
+        if allocator.running or state.reconciling or state.withdrawing or state.emptied or state.slices_wait:
             return 0.0
         times = (self.state.timers.next_s(), allocator.due_s, allocator.beat_s)
         return min((at_s for at_s in times if at_s is not None), default=None)
@@ -270,6 +278,8 @@ class Core:
             yield facts.AgentUnreachable(agent_id=agent_id, since_s=since_s)
         for agent_id, at_s in state.gone.items():
             yield facts.AgentGone(agent_id=agent_id, at_s=at_s)
+        for agent_id, orders in state.orders.items():
+            yield facts.OrdersGiven(agent_id=agent_id, orders=orders)
         for framework in state.frameworks.values():
             yield facts.FrameworkRegistered(
                 framework_id=framework.id,
@@ -377,6 +387,12 @@ def _operator_calls(out: Outcome, event: events.OperatorCalls) -> None:
             out.holds(facts.WeightsSet(weights=weights))
             out.note("an operator set weights: " + ", ".join(f"{role} {weight:g}" for role, weight in weights))
             out.reply(event.to, 200)
+        case master.CallType.DRAIN_AGENT if call.drain_agent is not None:
+            out.reply(event.to, *draining.drain(out, call.drain_agent))
+        case master.CallType.DEACTIVATE_AGENT if call.deactivate_agent is not None:
+            out.reply(event.to, *draining.deactivate(out, call.deactivate_agent.agent_id.value))
+        case master.CallType.REACTIVATE_AGENT if call.reactivate_agent is not None:
+            out.reply(event.to, *draining.reactivate(out, call.reactivate_agent.agent_id.value))
         case master.CallType.UPDATE_QUOTA if call.update_quota is not None:
             out.reply(event.to, *quotas.update(out, call.update_quota))
         case master.CallType.SET_QUOTA if call.set_quota is not None:

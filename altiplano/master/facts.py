@@ -13,6 +13,7 @@ import msgspec
 from altiplano.engine.core import Fact
 from altiplano.link import messages as link_messages
 from altiplano.master.reports import Reported
+from altiplano.master.standing import Orders
 from altiplano.master.state import Parting
 from altiplano.model.resources import Resources
 from altiplano.model.tasks import State
@@ -103,6 +104,13 @@ class QuotasSet(Fact, frozen=True, kw_only=True):
     quotas: tuple[RoleQuota, ...]
 
 
+class OrdersGiven(Fact, frozen=True, kw_only=True):
+    """An agent is not to work as usual, by an operator's order; without orders it works again."""
+
+    agent_id: str
+    orders: Orders | None
+
+
 DURABLE = (
     EpochBegan,
     AgentAdmitted,
@@ -114,6 +122,7 @@ DURABLE = (
     FrameworkRemoved,
     WeightsSet,
     QuotasSet,
+    OrdersGiven,
 )
 
 
@@ -217,6 +226,12 @@ class AgentDisconnected(Volatile, frozen=True, kw_only=True):
 
     agent_id: str
     forsaken: tuple[str, ...] = ()
+
+
+class EmptinessSeen(Volatile, frozen=True, kw_only=True):
+    """An agent that drains was looked at: whether it has nothing left is decided."""
+
+    agent_id: str
 
 
 class AgentParts(Volatile, frozen=True, kw_only=True):
@@ -489,6 +504,8 @@ AnyFact = (
     | FrameworkRemoved
     | WeightsSet
     | QuotasSet
+    | OrdersGiven
+    | EmptinessSeen
     | TimerSet
     | FrameworkSubscribed
     | FrameworkBrought

@@ -22,7 +22,10 @@ M = TypeVar("M", bound=Message)
 Reason = mesos.TaskStatusReason
 Source = mesos.TaskStatusSource
 
-_MASTER_CAPABILITIES = (mesos.MasterInfoCapabilityType.AGENT_UPDATE,)
+_MASTER_CAPABILITIES = (
+    mesos.MasterInfoCapabilityType.AGENT_UPDATE,
+    mesos.MasterInfoCapabilityType.AGENT_DRAINING,
+)
 
 WIRE_STATES: dict[State, mesos.TaskState] = {state: mesos.TaskState[state.value] for state in State}
 MODEL_STATES: dict[mesos.TaskState, State] = {wire: state for state, wire in WIRE_STATES.items()}

@@ -44,6 +44,9 @@ def _check_agent(state: MasterState, agent: Agent) -> None:
     offered = _sum([offer.resources for offer in agent.offers.values()])
     turn = state.allocator.turns.get(agent.id)
     member = state.allocator.members[agent.id]
+    assert agent.orders is state.orders.get(agent.id), f"{agent.id} does not know its orders"
+    if agent.draining and agent.connected and not agent.tasks:
+        assert agent.id in state.emptied, f"{agent.id} has nothing left, and nobody looks"
     assert used == agent.used, f"{agent.id} has {agent.used} in use, its tasks {used}"
     assert offered == agent.offered, f"{agent.id} has {agent.offered} on offer, its offers {offered}"
     free = member.free + (turn.resources if turn is not None else EMPTY)

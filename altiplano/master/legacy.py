@@ -68,13 +68,17 @@ def slave(agent: Agent) -> Shown:
         "offered_resources": amounts(agent.offered),
         "reserved_resources": reserved(agent.total),
         "unreserved_resources": amounts(agent.total.unreserved()),
-        "active": agent.connected,
-        "deactivated": False,
+        "active": agent.offerable,
+        "deactivated": agent.orders is not None,
         "version": infos.MESOS_VERSION,
         "capabilities": [one.type.value for one in view.AGENT_CAPABILITIES if one.type is not None],
     }
     if agent.reregistered_s is not None:
         shown["reregistered_time"] = agent.reregistered_s
+    drain = view.drain_info(agent.orders)
+    if drain is not None:
+        shown["drain_info"] = msgspec.to_builtins(drain)
+        shown["estimated_drain_start_time_seconds"] = int(view.drain_since_s(agent.orders) or 0)
     return shown
 
 
@@ -175,7 +179,7 @@ def framework_head(then: FrameworkThen) -> Shown:
 def state(known: MasterState, shown: settings.Settings) -> Tree:
     shot = snapshot.take(known)
     info = infos.master_info(known)
-    active = sum(1 for agent in shot.agents if agent.connected)
+    active = sum(1 for agent in shot.agents if agent.offerable)
     head: Shown = {
         **version(),
         "start_time": known.started_s,

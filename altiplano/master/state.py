@@ -17,6 +17,7 @@ import msgspec
 from altiplano.engine.histogram import Histogram
 from altiplano.master.allocator.allocator import Allocator
 from altiplano.master.reports import Arriving
+from altiplano.master.standing import Orders, Standing
 from altiplano.model.resources import EMPTY, Resources
 from altiplano.model.tasks import State as TaskState
 from altiplano.wire.messages import mesos, scheduler
@@ -169,10 +170,21 @@ class Agent(msgspec.Struct, kw_only=True):
     offers: dict[str, Offer] = msgspec.field(default_factory=dict)
     forsaken: set[str] = msgspec.field(default_factory=set)
     """Frameworks whose tasks were declared lost when the link broke; the agent ends them when it returns."""
+    orders: Orders | None = None
+    """What operators ordered for it, if it is not to work as usual: those of `MasterState.orders`."""
 
     @property
     def connected(self) -> bool:
         return self.membership is Membership.CONNECTED
+
+    @property
+    def offerable(self) -> bool:
+        """Whether what is free on it may be offered: whoever calls it active means this."""
+        return self.connected and self.orders is None
+
+    @property
+    def draining(self) -> bool:
+        return self.orders is not None and self.orders.standing is Standing.DRAINING
 
 
 class Framework(msgspec.Struct, kw_only=True):
@@ -301,6 +313,10 @@ class MasterState:
         self.awaited: set[str] = set()
         self.unreachable: OrderedDict[str, float] = OrderedDict()
         self.gone: OrderedDict[str, float] = OrderedDict()
+        self.orders: dict[str, Orders] = {}
+        """What operators ordered for agents, members or unreachable ones, that are not to work as usual."""
+        self.emptied: dict[str, None] = {}
+        """Agents that drain and may have nothing left."""
         self.offers: dict[str, Offer] = {}
         self.untold: dict[str, list[str]] = {}
         self.withdrawing: dict[str, None] = {}

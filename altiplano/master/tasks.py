@@ -354,7 +354,10 @@ def apply_end_of(
 def _complete(state: MasterState, framework: Framework, task: Task) -> None:
     _release(state, framework, task)
     del framework.tasks[task.id]
-    del state.agents[task.agent_id].tasks[framework.id, task.id]
+    agent = state.agents[task.agent_id]
+    del agent.tasks[framework.id, task.id]
+    if agent.draining and not agent.tasks:
+        state.emptied[agent.id] = None
     _keep_completed(state, framework, task)
 
 

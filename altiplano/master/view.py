@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from altiplano.master import infos
 from altiplano.master.allocator.quota import paths
 from altiplano.master.snapshot import FrameworkThen
+from altiplano.master.standing import Orders, Standing
 from altiplano.master.state import Agent, Framework, MasterState, Presence, Task
 from altiplano.model.resources import Kind, Resources
 from altiplano.model.tasks import State
@@ -18,7 +19,12 @@ Capability = mesos.AgentInfoCapabilityType
 
 AGENT_CAPABILITIES = tuple(
     mesos.AgentInfoCapability(type=one)
-    for one in (Capability.MULTI_ROLE, Capability.HIERARCHICAL_ROLE, Capability.RESERVATION_REFINEMENT)
+    for one in (
+        Capability.MULTI_ROLE,
+        Capability.HIERARCHICAL_ROLE,
+        Capability.RESERVATION_REFINEMENT,
+        Capability.AGENT_DRAINING,
+    )
 )
 
 
@@ -61,7 +67,7 @@ def task_row(task: Task) -> mesos.Task:
 def agent_row(agent: Agent) -> master.ResponseGetAgentsAgent:
     return master.ResponseGetAgentsAgent(
         agent_info=agent.info,
-        active=agent.connected,
+        active=agent.offerable,
         version=infos.MESOS_VERSION,
         pid=agent_pid(agent),
         registered_time=infos.time_of(agent.registered_s),
@@ -70,8 +76,28 @@ def agent_row(agent: Agent) -> master.ResponseGetAgentsAgent:
         allocated_resources=resources(agent.used),
         offered_resources=resources(agent.offered),
         capabilities=AGENT_CAPABILITIES,
-        deactivated=False,
+        deactivated=agent.orders is not None,
+        drain_info=drain_info(agent.orders),
+        estimated_drain_start_time=infos.time_of(drain_since_s(agent.orders)),
     )
+
+
+def drain_info(orders: Orders | None) -> mesos.DrainInfo | None:
+    """How far the drain of an agent is, if there is one."""
+    if orders is None or not orders.drains:
+        return None
+    grace = orders.max_grace_s
+    return mesos.DrainInfo(
+        state=mesos.DrainState.DRAINED if orders.standing is Standing.DRAINED else mesos.DrainState.DRAINING,
+        config=mesos.DrainConfig(
+            max_grace_period=None if grace is None else mesos.DurationInfo(nanoseconds=round(grace * 1e9)),
+            mark_gone=orders.mark_gone,
+        ),
+    )
+
+
+def drain_since_s(orders: Orders | None) -> float | None:
+    return orders.since_s if orders is not None and orders.drains else None
 
 
 def new_agent_row(info: mesos.AgentInfo, peer: str, at_s: float) -> master.ResponseGetAgentsAgent:

@@ -253,6 +253,8 @@ class Twin:
                 self._run(message.framework, tuple(map(bytes, message.tasks)), expected_new=None)
             case messages.KillTask():
                 self._kill(message)
+            case messages.DrainChanged():
+                self._drain(message.drain)
             case messages.Acknowledge():
                 self._acknowledge(message)
             case messages.ShutdownFramework():
@@ -286,6 +288,15 @@ class Twin:
                 self._end_framework(framework_id, _Why.UNKEPT)
         for key in (*self._tasks, *self._orphans):
             self._say_head(key)
+        self._drain(message.drain)
+
+    def _drain(self, drain: messages.Drain | None) -> None:
+        for task in list(self._tasks.values()) if drain is not None else ():
+            assert drain is not None
+            if not task.state.ended:
+                gone = drain.mark_gone and custom.aware(self._frameworks[task.framework_id])
+                state = State.GONE_BY_OPERATOR if gone else State.KILLED
+                self._report(task, command.Report(state=state, reason=_Reason.REASON_AGENT_DRAINING))
 
     def _hello(self) -> messages.Hello:
         return messages.Hello(

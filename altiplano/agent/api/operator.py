@@ -95,7 +95,7 @@ class Operator:
                 return api.Response(type=Answer.GET_FRAMEWORKS, get_frameworks=view.frameworks_answer(state))
             case Type.GET_AGENT:
                 info_ = view.agent_message(state, self._agent.node)
-                return api.Response(type=Answer.GET_AGENT, get_agent=api.ResponseGetAgent(agent_info=info_))
+                return api.Response(type=Answer.GET_AGENT, get_agent=view.drained(state, info_))
             case Type.GET_CONTAINERS:
                 return await self._containers()
             case Type.LIST_FILES:
