@@ -31,6 +31,8 @@ class SocketProbes:
             _, writer = await asyncio.open_connection(target.host, target.port)
         except OSError as error:
             return probes.Answer(connected=False, sentence=f"port {target.port}: {_reason(error)}")
+        except OverflowError:
+            return probes.Answer(connected=False, sentence=f"port {target.port}: there is no such port")
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()

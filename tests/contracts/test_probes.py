@@ -103,6 +103,37 @@ async def test_what_is_no_http_has_no_status(bench: probes.Probes, garbage: int)
     assert str(garbage) in answer.sentence
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        probes.Tcp(port=70_000),
+        probes.Tcp(port=0),
+        probes.Tcp(port=1, ipv6=True),
+        probes.Http(port=70_000),
+        probes.Http(port=0),
+        probes.Http(port=1, ipv6=True),
+        probes.Http(port=1, path="/\udcff\n \0"),
+        probes.Http(port=1, path="/[::1"),
+    ],
+)
+async def test_whatever_a_task_asks_for_is_answered(target: probes.Target) -> None:
+    asks = SocketProbes()
+    async with asyncio.timeout(WAIT_S):
+        answer = await asks.ask(target)
+    await asks.close()
+    assert answer.status_code is None
+    assert answer.sentence
+
+
+async def test_what_is_no_tls_is_told(served: int) -> None:
+    asks = SocketProbes()
+    async with asyncio.timeout(WAIT_S):
+        answer = await asks.ask(probes.Http(port=served, scheme="https"))
+    await asks.close()
+    assert answer.status_code is None
+    assert f"https://127.0.0.1:{served}/" in answer.sentence
+
+
 async def test_redirects_in_a_circle_end(served: int) -> None:
     asks = SocketProbes()
     async with asyncio.timeout(WAIT_S):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import signal
 
+import msgspec
 import pytest
 
 from altiplano.agent import effects, events
 from altiplano.engine.core import Decision
 from altiplano.executors import checks
 from altiplano.executors.checks import Purpose, Slot
+from altiplano.link import messages
 from altiplano.ports import launcher, probes
+from altiplano.wire import json
 from altiplano.wire.messages import mesos
 from tests.unit.agent.harness import FRAMEWORK, Agent, framework, of, seconds, task
 
@@ -67,10 +70,14 @@ def over(agent: Agent, run: str, wait_status: int) -> Decision:
     return agent.post(events.ContainerExited(cause="x", seed=agent.seed(), exited=exited))
 
 
-def probe(agent: Agent, seconds_: float = 10.0) -> effects.Probe:
-    """Let time pass until one probe is under way."""
-    (found,) = [effect for effect in agent.advance(seconds_) if isinstance(effect, effects.Probe)]
-    return found
+def probe(agent: Agent) -> effects.Probe:
+    """Let time pass until a probe is under way."""
+    while True:
+        at = agent.core.wake_at()
+        assert at is not None
+        found = [effect for effect in agent.advance(max(0.0, at - agent.mono_s)) if isinstance(effect, effects.Probe)]
+        if found:
+            return found[0]
 
 
 def running_with(**checks_: object) -> Agent:
@@ -92,7 +99,7 @@ def test_a_task_without_checks_has_no_timer_and_says_nothing_about_health() -> N
 
 def test_the_first_success_is_told_and_the_next_is_not() -> None:
     agent = running_with(health_check=health())
-    first = probe(agent, 1.0)
+    first = probe(agent)
     assert first.target == probes.Tcp(port=80)
     answer(agent, first.run, OPEN)
     last = agent.updates()[-1]
@@ -124,7 +131,7 @@ def test_a_task_that_fails_too_often_is_killed_with_the_reason_in_words() -> Non
 
 def test_a_probe_that_takes_too_long_is_given_up_and_counts() -> None:
     agent = running_with(health_check=health(consecutive_failures=9))
-    first = probe(agent, 1.0)
+    first = probe(agent)
     stopped = [effect for effect in agent.advance(5.0) if isinstance(effect, effects.StopProbe)]
     assert [effect.run for effect in stopped] == [first.run]
     assert agent.updates()[-1].message == "The health check failed: it took longer than 5 s"
@@ -135,7 +142,7 @@ def test_a_probe_that_takes_too_long_is_given_up_and_counts() -> None:
 
 def test_an_agent_that_slept_counts_no_failure() -> None:
     agent = running_with(health_check=health(consecutive_failures=1))
-    probe(agent, 1.0)
+    probe(agent)
     agent.mono_s += 300.0
     woken = agent.post(events.Wake(cause="wake", seed=agent.seed()))
     assert of(effects.StopProbe, woken)
@@ -214,7 +221,7 @@ def test_every_status_of_a_task_with_a_check_names_what_it_said_last() -> None:
     agent = running_with(check=page_check())
     empty = mesos.CheckStatusInfo(type=mesos.CheckInfoType.HTTP, http=mesos.CheckStatusInfoHttp())
     assert [status.check_status for status in agent.updates()] == [empty, empty]
-    answer(agent, probe(agent, 1.0).run, probes.Answer(connected=True, status_code=503))
+    answer(agent, probe(agent).run, probes.Answer(connected=True, status_code=503))
     drain(agent)
     answer(agent, probe(agent).run, probes.Answer(connected=True, status_code=503))
     agent.exited()
@@ -322,6 +329,25 @@ def test_a_check_whose_command_no_machine_can_run_is_refused_with_the_task() -> 
     message = agent.updates()[-1].message
     assert message is not None
     assert message.startswith("This agent cannot run the task: of its health check, the command contains a NUL")
+
+
+def test_a_task_of_a_group_is_checked_and_takes_the_group_along() -> None:
+    agent = Agent()
+    agent.recover()
+    agent.join()
+    info = mesos.ExecutorInfo(
+        executor_id=mesos.ExecutorID(value="default"), type=mesos.ExecutorInfoType.DEFAULT, command=None
+    )
+    checked = health(consecutive_failures=1)
+    tasks = (task("a", executor=info, health_check=checked), task("b", executor=info))
+    raws = tuple(msgspec.Raw(json.encode(one)) for one in tasks)
+    agent.hear(messages.RunTaskGroup(framework=framework(), executor=info, tasks=raws))
+    agent.started("a")
+    agent.started("b")
+    killed = answer(agent, probe(agent).run, REFUSED)
+    assert [one.container_id for one in of(effects.Terminate, killed)] == [agent.container("a")]
+    spoiled = agent.exited("a", signal.SIGTERM)
+    assert [one.container_id for one in of(effects.Terminate, spoiled)] == [agent.container("b")]
 
 
 def test_the_wake_of_a_check_whose_task_is_killed_by_the_same_wake_begins_nothing() -> None:
