@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from test_agent import WAIT_S_MAX, Master
 
+from altiplano.adapters import cgroups
 from altiplano.adapters.supervisor import client as supervisor
 from altiplano.link import messages
 from altiplano.wire.messages import mesos
@@ -76,13 +77,16 @@ def told(one: Master, task_id: str) -> list[bool | None]:
     return [status.healthy for status in one.statuses.get(task_id, ())]
 
 
-async def test_checks_go_on_after_kill_9_of_the_agent(pool: Master) -> None:
-    await pool.start_agent()
+@pytest.mark.parametrize("isolation", ["posix", "cgroups"])
+async def test_checks_go_on_after_kill_9_of_the_agent(pool: Master, isolation: str) -> None:
+    if isolation == "cgroups" and "memory" not in cgroups.find():
+        pytest.skip("this machine has no cgroups")
+    await pool.start_agent("--isolation", isolation)
     pool.run(task("t1", "exec sleep 1000", health_check=health("echo beat; echo x >> beats; sleep 0.1; test ! -e bad")))
     await until(lambda: told(pool, "t1")[-1:] == [True], "the task is healthy")
     sandbox = sandbox_of(pool, "t1")
     await pool.end_agent(signal.SIGKILL)
-    await pool.start_agent()
+    await pool.start_agent("--isolation", isolation)
     before = lines(sandbox / "beats")
     await until(lambda: lines(sandbox / "beats") > before + 2, "it is checked by the new process")
     assert told(pool, "t1") == [None, None, True], "health that is known is not told again"
