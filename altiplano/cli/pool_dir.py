@@ -73,7 +73,7 @@ class PoolDirectory:
     def locked_by_other(self) -> bool:
         """Whether a pool runs here."""
         try:
-            descriptor = os.open(self.path / "up.lock", os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(self.path / "up.lock", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:

@@ -542,6 +542,21 @@ async def test_a_disk_that_is_full_at_the_end_keeps_nobody(small_disk: pathlib.P
     assert left_over(small_disk, user.agent_key) == []
 
 
+async def test_a_supervisor_that_never_begins_is_told_and_not_waited_for(
+    small_disk: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (small_disk / "supervisor").mkdir()
+    with open(small_disk / "filler", "wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(bytes(512))
+    monkeypatch.setattr(client, "START_S_MAX", 0.5)
+    async with asyncio.timeout(20):
+        with pytest.raises(client.SupervisorUnreachable, match="the disk is full"):
+            await client.connect(str(small_disk))
+        while left_over(small_disk, "of nobody"):
+            await asyncio.sleep(0.05)
+
+
 async def test_a_keeper_without_tasks_does_not_start_broken_supervisors_for_ever(tmp_path: pathlib.Path) -> None:
     user = await client.connect(str(tmp_path))
     await user.close()

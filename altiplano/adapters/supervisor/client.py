@@ -34,6 +34,7 @@ IN_FLIGHT_MAX: Final = 2_048
 START_S_MAX: Final = 20.0
 """How long a supervisor may take to answer, from the first try to reach it."""
 RETRY_S: Final = 0.02
+MESSAGES_CHARS_MAX: Final = 2_000
 ERRORS: Final[Mapping[str, type[launcher.LauncherError]]] = {
     "UnknownContainer": launcher.UnknownContainer,
     "LauncherClosed": launcher.LauncherClosed,
@@ -139,12 +140,20 @@ class SupervisorClient:
         self._facts: tuple[str, ...] = ()
         self.pid = 0
         self.keeper_pid = 0
-        self._stopped = self._upgraded = False
+        self._heard_at = time.monotonic()
+        """When one was last there.  Whoever accepts a connection and dies before a word does not count."""
+        self._stopped = self._upgraded = self._introduced = False
         self.connections = 0
         """How often a supervisor was reached; more than one means that one was lost."""
 
     async def open(self) -> None:
-        os.makedirs(self.state_dir, mode=0o700, exist_ok=True)
+        try:
+            os.makedirs(self.state_dir, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise SupervisorUnreachable(
+                f"No supervisor can be started in {self.state_dir}: {error.strerror}. "
+                "Give the agent a work directory that can be written."
+            ) from error
         self._task = asyncio.create_task(self._stay_connected(), name="supervisor connection")
         await self._ready.wait()
         if self._failure is not None:
@@ -275,18 +284,26 @@ class SupervisorClient:
 
     async def _reach(self) -> socket.socket:
         """A connected socket: to the supervisor that is there, or to one started now."""
-        deadline = time.monotonic() + START_S_MAX
         while True:
+            if time.monotonic() > self._heard_at + START_S_MAX:
+                raise SupervisorUnreachable(
+                    f"No supervisor answers at {self.state_dir}/socket within {START_S_MAX:.0f} s{self._last_words()}"
+                )
             sock = _dial(self.state_dir)
             if sock is not None:
                 return sock
-            if time.monotonic() > deadline:
-                raise SupervisorUnreachable(
-                    f"No supervisor answers at {self.state_dir}/socket within {START_S_MAX:.0f} s; "
-                    f"its last words may be in {self.state_dir}/messages."
-                )
             await self._start()
             await asyncio.sleep(RETRY_S)
+
+    def _last_words(self) -> str:
+        """Why none came to work, as far as one could say it."""
+        with contextlib.suppress(OSError):
+            if os.statvfs(self.state_dir).f_bavail == 0:
+                return ": the disk is full. Make room for its records."
+            with open(f"{self.state_dir}/messages", errors="replace") as file:
+                lines = file.read()[-MESSAGES_CHARS_MAX:].strip().splitlines()
+            return f": {lines[-1]}" if lines else ", and none said why."
+        return "."
 
     async def _start(self) -> None:
         """Start keeper and supervisor unless somebody holds the lock of this directory."""
@@ -342,6 +359,9 @@ class SupervisorClient:
             self._transport = transport
             await wire.ended
         finally:
+            if self._introduced:
+                self._heard_at = time.monotonic()
+            self._introduced = False
             self._transport = None
             transport.close()
 
@@ -381,6 +401,7 @@ class SupervisorClient:
                 f"The running supervisor speaks version {introduction['protocol']} and this agent {PROTOCOL}; "
                 "stop it with the release that started it."
             )
+        self._introduced = True
         self.pid, self.keeper_pid = introduction["pid"], introduction["keeper_pid"]
         self.connections += 1
         self._facts = tuple(introduction["facts"])
