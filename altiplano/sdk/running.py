@@ -106,7 +106,8 @@ class Runner:
                 self._ended = True
                 self._ring.set()
         except BaseExceptionGroup as errors:
-            raise first_of(errors) from errors
+            # The group tells the same once more: what a framework's author looks for is the line of the callback.
+            raise first_of(errors) from None
 
     def _listen(self, event: events.SchedulerEvent) -> None:
         if isinstance(event, events.Subscribed) and self._id_path is not None:
