@@ -166,7 +166,7 @@ class Progress:
         now = time.monotonic()
         if text != self._shown and state.opened:
             self._shown = text
-            self._say(f"{span(now - self._began)}: {text} of {len(state.nodes)} rules")
+            self._say(f"{span(now - self._began)}: {text} of {_rules(len(state.nodes))}")
         for sentence, number in self._reasons(state)[:1]:
             # While rules of ours run, the others wait for them, which need not be said twice.
             again = now - self._reason_at > WHY_AGAIN_S and not dict(counts)["running"]

@@ -265,7 +265,8 @@ class FlowCore:
         """Count a try that was the rule's own fault."""
         draft.do(effects.SetAside(key=key))
         if self.state.progress[key].failures >= self.options.retries:
-            draft.fail(key, f"{why} (after {self.state.progress[key].failures + 1} tries)")
+            tries = self.state.progress[key].failures + 1
+            draft.fail(key, f"{why} (after {tries} {'try' if tries == 1 else 'tries'})")
         else:
             draft.retry(key, why, counted=True)
 

@@ -273,7 +273,7 @@ class Draft:
             code, sentence = EXIT_INTERRUPTED, "the run was interrupted; run it again to go on"
         elif failed or barred:
             code = EXIT_FAILED
-            sentence = f"{failed} of {len(states)} rules failed" + (f", {barred} were not run" if barred else "")
+            sentence = f"{failed} of {len(states)} rules failed" + (f", {barred} not run" if barred else "")
         else:
             code, sentence = EXIT_OK, f"all {len(states)} rules are done"
         self.say(facts.RunEnded(exit_code=code, wall_s=self.now.wall_s))

@@ -129,9 +129,9 @@ def describe(amount: Amount) -> str:
     >>> describe(Amount(cpus_milli=1500, mem_mb=512))
     '1.5 cpus, 512 MB'
     """
-    parts = [f"{amount.cpus_milli / 1000:g} cpus", f"{amount.mem_mb} MB"]
+    parts = [f"{amount.cpus_milli / 1000:g} cpu{'s' * (amount.cpus_milli != 1000)}", f"{amount.mem_mb} MB"]
     if amount.disk_mb:
         parts.append(f"{amount.disk_mb} MB of disk")
     if amount.gpus:
-        parts.append(f"{amount.gpus} gpus")
+        parts.append(f"{amount.gpus} gpu{'s' * (amount.gpus != 1)}")
     return ", ".join(parts)

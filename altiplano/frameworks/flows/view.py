@@ -12,6 +12,9 @@ from altiplano.frameworks.flows.progress import ENDS, RuleState
 from altiplano.frameworks.flows.state import FlowState
 from altiplano.frameworks.flows.workflow import Kind
 
+UNDER_WAY = frozenset({RuleState.LAUNCHED, RuleState.RUNNING, RuleState.EXPANDED})
+"""What people call running."""
+
 
 class Part(msgspec.Struct, kw_only=True):
     """Rules that belong together in a picture: one category."""
@@ -55,7 +58,7 @@ def view(state: FlowState) -> FlowView:
         now = state.progress[key].state
         part.total += 1
         part.done += now is RuleState.DONE
-        part.running += now in (RuleState.LAUNCHED, RuleState.RUNNING, RuleState.EXPANDED)
+        part.running += now in UNDER_WAY
         part.failed += now in (RuleState.FAILED, RuleState.BLOCKED)
     return FlowView(
         file=state.file,
@@ -108,8 +111,9 @@ def _waits_for_inputs(state: FlowState, key: RuleKey) -> str:
         return "it is about to start"
     nodes = sorted((state.nodes[need] for need in open_needs), key=lambda node: node.rule.number)
     first = nodes[0]
-    more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
-    doing = state.progress[first.key].state.value
+    more = f", and {len(nodes) - 1} more" if len(nodes) > 1 else ""
+    now = state.progress[first.key].state
+    doing = "running" if now in UNDER_WAY else now.value
     return f"needs '{first.rule.title}' from line {first.rule.line}, which is {doing}{more}"
 
 

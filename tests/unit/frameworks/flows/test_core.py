@@ -126,7 +126,7 @@ def test_a_failing_rule_is_tried_again_and_the_others_go_on() -> None:
         "d": RuleState.BLOCKED,
         "e": RuleState.DONE,
     }
-    assert ending(flow) == "1 of 5 rules failed, 1 were not run"
+    assert ending(flow) == "1 of 5 rules failed, 1 not run"
     (failed,) = view.failures(flow.core.state)
     assert failed.why == "its command ended with status 3 (after 6 tries)"
     assert (failed.line, failed.stderr_tail) == (3, "the last words")
@@ -141,7 +141,7 @@ def test_the_number_of_tries_can_be_chosen() -> None:
 def test_a_rule_that_does_not_make_its_output_has_failed() -> None:
     flow = world("a:\n\tforget\n", options=Options(retries=0))
     assert flow.run() == 1
-    assert reports(flow, What.FAILED)[0].sentence == "it ended well and did not make 'a' (after 1 tries)"
+    assert reports(flow, What.FAILED)[0].sentence == "it ended well and did not make 'a' (after 1 try)"
 
 
 def test_a_rule_that_fails_once_and_then_succeeds_is_done() -> None:
@@ -265,7 +265,7 @@ def test_a_rule_that_runs_longer_than_its_wall_time_is_killed_and_has_failed() -
     flow.waiting.append(Wake(cause="t"))
     settle(flow)
     assert flow.core.state.exit_code == 1
-    assert reports(flow, What.FAILED)[0].sentence == "it ran longer than its wall time of 60 s (after 1 tries)"
+    assert reports(flow, What.FAILED)[0].sentence == "it ran longer than its wall time of 60 s (after 1 try)"
 
 
 def test_an_interrupted_run_kills_its_tasks_and_ends() -> None:
