@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 SAY_WHY_AFTER_S = 2.0
 SAY_WHY_AGAIN_S = 30.0
+SHELL_SIGNS = ";&|()<>"
+"""What may stick to the first word of a line for the shell and is no part of the program's name."""
+
 LEAVE_S_MAX = 1.0
 """How long the pool may take to hear of it when somebody leaves at once."""
 
@@ -73,7 +76,8 @@ def run(
     from altiplano.sdk.tasks import Task
 
     where = place(master, token_file)
-    title = name or os.path.basename((command[0].split() or ["run"])[0]) or "run"
+    program = (command[0].split() or ["run"])[0].strip(SHELL_SIGNS)
+    title = name or os.path.basename(program) or "run"
     task = Task(
         id=f"run-{secrets.token_hex(6)}",
         command=command[0] if len(command) == 1 else command,
