@@ -9,6 +9,7 @@ done by small programs that run as that user: whatever a task puts into its sand
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import hashlib
 import lzma
@@ -156,7 +157,8 @@ class Fetcher:
 
     def prepare(self) -> None:
         """Remove what an earlier process left half done."""
-        shutil.rmtree(self._staging, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self._staging)
         os.makedirs(self._staging, mode=0o711)
         self._cache.wipe()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from typing import IO, Any
 
 import click
@@ -26,6 +28,15 @@ NO_SUCH_PROGRAM = 127
 INTERRUPTED = 130
 
 TRACEBACK_VARIABLE = "ALTIPLANO_TRACEBACK"
+
+DISK: Mapping[int, str] = {
+    errno.ENOSPC: "Make room and try again",
+    errno.EDQUOT: "Make room and try again",
+    errno.EROFS: "Choose a directory that can be written",
+    errno.EACCES: "Choose a directory that is yours, or become its owner",
+    errno.EPERM: "Choose a directory that is yours, or become its owner",
+}
+"""What a disk or a directory may refuse to anybody, and the way out."""
 
 
 class Failure(click.ClickException):
@@ -54,6 +65,8 @@ def translated(error: Exception) -> Failure | None:
             return Failure(str(error), NOT_FOUND)
         case operator.OperatorError() | session.SessionEnded():
             return Failure(str(error), FAILED)
+        case OSError(errno=int(number), filename=where) if number in DISK and (where or number == errno.ENOSPC):
+            return Failure(f"{where or 'the disk'} cannot be used: {error.strerror}. {DISK[number]}", FAILED)
         case _:
             return None
 
