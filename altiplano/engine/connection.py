@@ -5,7 +5,8 @@ most of a master's time went into what a general server does for each small call
 messages, two writes.  Here requests are of two kinds, and their answers leave in the order of the requests:
 
 * A *small* one, of a path that has a `Small` handler and with a short body that is whole, is handed to a plain function
-  with a callback for the answer.  Those that came behind each other are begun together and answered in one write.
+  with a callback for the answer.  Those that came behind each other are begun together and answered in one write,
+  as many as it is this connection's turn for (`turns`).
 * Every other one is an ASGI call in a task of its own.  It begins when all before it are answered, and nothing
   behind it begins before it is over.
 
@@ -23,6 +24,7 @@ from urllib.parse import unquote
 import httptools
 import structlog
 
+from altiplano.engine import silence
 from altiplano.engine.exchange import TEXT, Answer, Exchange, Headers, Scope, Site, Small, lines
 
 HEAD_BYTES_MAX: Final = 64 * 1024
@@ -49,6 +51,16 @@ BODY_AHEAD_BYTES: Final = 64 * 1024
 PIPELINED_MAX: Final = 1024
 """Requests of a connection that may wait for their answers; beyond it the peer is not listened to."""
 
+UNBEGUN_MAX: Final = 64
+"""Requests of a connection that may wait for their turn; beyond it nothing more of what came is read."""
+
+READ_BYTES: Final = 4096
+"""Heads and small bodies are read in pieces of this size, so that nobody's many requests are read in one go."""
+
+PADDING_FACTOR: Final = 8
+"""A body may come with so many times its size in the lines between its chunks, and HEAD_BYTES_MAX more: chunks
+of one byte do, endless extensions and trailers do not."""
+
 CONNECTIONS_MAX: Final = 65_536
 
 _ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
@@ -67,6 +79,13 @@ class RefusedHead(Exception):
 
 
 _BAD: Final = RefusedHead(400, "the request is not well-formed HTTP/1.1")
+_TWO_HOSTS: Final = RefusedHead(400, "a request names one host, and names it once")
+_VERSION: Final = RefusedHead(505, "of the versions of HTTP this server speaks 1.1 and 1.0")
+_CODING: Final = RefusedHead(501, "of the transfer codings this server knows chunked alone")
+_PADDED: Final = RefusedHead(
+    400,
+    f"the chunks of a body have at most {HEAD_BYTES_MAX} bytes around them besides {PADDING_FACTOR} for each inside",
+)
 _LONG_HEAD: Final = RefusedHead(431, f"the head of a request has at most {HEAD_BYTES_MAX} bytes")
 
 
@@ -76,11 +95,11 @@ class Connection(asyncio.Protocol):
     def __init__(self, site: Site) -> None:
         self.site = site
         self.lost = False
+        self.hung_up = False
+        """Whether the peer has said that it says no more; it may still listen."""
         self.transport: asyncio.Transport
         self._loop = asyncio.get_running_loop()
-        self._parser = httptools.HttpRequestParser(self)
-        # What follows a request that was the last one is not read, but it must not spoil its answer.
-        self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._parser = self._new_parser()
         self._client: tuple[str, int] | None = None
         self._server: tuple[str, int] | None = None
         self._exchanges: deque[Exchange] = deque()
@@ -90,13 +109,21 @@ class Connection(asyncio.Protocol):
         """The ASGI call that is under way."""
         self._receiving: Exchange | None = None
         """Whose body is arriving."""
+        self._arrived = b""
+        """What came and is not read yet."""
+        self._padding = 0
+        """Bytes of the body's way here that were neither of it nor allowed for it."""
+        self._waits_turn = False
         self._in_head = False
         self._began_here = False
         self._head_bytes = 0
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._upgrades = False
+        self._declined = False
+        """Whether the request asked for another protocol than a WebSocket, which is not heard."""
         self._deaf = False
+        self._refused = False
         self._closing = False
         self._gathering = False
         self._reading = True
@@ -110,6 +137,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        if (there := transport.get_extra_info("socket")) is not None:
+            silence.watch(there)
         self._client = _address(transport, "peername")
         self._server = _address(transport, "sockname")
         self.site.state.connections.add(self)  # type: ignore[arg-type]  # it asks for `shutdown` only
@@ -125,6 +154,7 @@ class Connection(asyncio.Protocol):
             exchange.wake()
         self._exchanges.clear()
         self._unbegun.clear()
+        self._arrived = b""
         self._slow = self._receiving = None
 
     def pause_writing(self) -> None:
@@ -140,26 +170,92 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
-        self._gathering = True
+        self._arrived = self._arrived + data if self._arrived else data
+        self._flush()
+
+    def eof_received(self) -> bool:
+        """What was asked is still answered: the peer may have ended its own side only.
+
+        Who answers without end hears that the peer has gone, as most that hang up have.
+        """
+        if self._deaf:
+            return bool(self._exchanges)
+        self.hung_up = self._closing = True
+        if self._slow is not None:
+            self._slow.wake()
+        self._drop_unfinished()
+        return bool(self._exchanges) or bool(self._arrived)
+
+    def _read(self) -> None:
+        """Read what came, unless enough waits for its turn, and begin what may be."""
+        while self._arrived and not self._deaf and self._has_room():
+            arrived, receiving = self._arrived, self._receiving
+            size = READ_BYTES if receiving is None or receiving.handler is not None else len(arrived)
+            self._arrived = arrived[size:]
+            self._feed(arrived[:size])
+            self._begin()
+        if self.hung_up:
+            self._drop_unfinished()
+
+    def _has_room(self) -> bool:
+        return len(self._unbegun) < UNBEGUN_MAX and len(self._exchanges) < PIPELINED_MAX
+
+    def _feed(self, data: bytes) -> None:
         self._began_here = False
+        self._padding += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
+            rest = data[upgrade.args[0] :]
+            if self._declined:
+                self._decline(rest)
+                return
             self._deaf = True
             if self._upgrades:
-                self._hand_over(data[upgrade.args[0] :])
+                self._hand_over(rest + self._arrived)
                 return
         except httptools.HttpParserCallbackError as error:
             self._refuse(_refusal(error.__context__))
         except httptools.HttpParserError:
             self._refuse(_BAD)
-        if self._in_head and not self._deaf:
+        if self._deaf:
+            return
+        if self._in_head:
             self._head_bytes = 0 if self._began_here else self._head_bytes + len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
                 self._refuse(_LONG_HEAD)
-        self._begin()
-        self._flush()
-        self._wait()
+        elif self._receiving is None:
+            self._padding = 0
+        elif self._padding > HEAD_BYTES_MAX:
+            self._refuse(_PADDED)
+
+    def _decline(self, rest: bytes) -> None:
+        """Read a request anew without its wish for another protocol: the parser has left its body unread."""
+        wish = (b"upgrade", b"connection", b"http2-settings")
+        headers = [(name, value) for name, value in self._headers if name not in wish]
+        if any(b"close" in value.lower() for name, value in self._headers if name == b"connection"):
+            headers.append((b"connection", b"close"))
+        version = self._parser.get_http_version().encode()
+        head = b"%b %b HTTP/%b\r\n%b\r\n" % (self._parser.get_method(), self._url, version, lines(headers))
+        self._declined = False
+        self._parser = self._new_parser()
+        self._feed(head)
+        if not self._deaf:
+            self._arrived = rest + self._arrived
+
+    def _drop_unfinished(self) -> None:
+        """Forget the request that is not whole and will never be."""
+        receiving = self._receiving
+        if receiving is None or self._arrived:
+            return
+        self._receiving = None
+        receiving.keep_alive = False
+        if receiving is self._slow or receiving.done:
+            receiving.broken = "the connection ended before the body had arrived"
+            receiving.wake()
+        elif receiving in self._unbegun:
+            self._unbegun.remove(receiving)
+            self._exchanges.remove(receiving)
 
     # -- the parser's side; what is raised here reaches `data_received` wrapped
 
@@ -173,30 +269,46 @@ class Connection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
+        # Behind a body come trailers, which nobody asked for and which must not pass for headers.
+        if self._in_head:
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         parser, headers = self._parser, self._headers
         self._in_head = False
         self._fresh = False
-        if len(self._url) + sum([len(name) + len(value) for name, value in headers]) > HEAD_BYTES_MAX:
+        self._padding = 0
+        if len(self._url) + sum([len(name) + len(value) + 4 for name, value in headers]) > HEAD_BYTES_MAX:
             raise _LONG_HEAD
         if len(self.site.state.connections) > CONNECTIONS_MAX:
             raise RefusedHead(503, f"this server has {CONNECTIONS_MAX} connections, and no more: try again later")
         version = parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise _VERSION
         keep_alive = version == "1.1" and parser.should_keep_alive()
         if parser.should_upgrade():
-            self._upgrades = _header(headers, b"upgrade").lower() == b"websocket"
+            method = parser.get_method()
+            self._upgrades = method == b"GET" and _header(headers, b"upgrade").lower() == b"websocket"
             if self._upgrades and self._exchanges:
                 raise RefusedHead(400, "a WebSocket begins where no request before it waits for an answer")
-            # What follows belongs to another protocol, or is lost with the body that the parser leaves there.
+            if not self._upgrades and method != b"CONNECT":
+                self._declined = True
+                return
+            # What follows belongs to another protocol.
             keep_alive = False
         scope = self._scope(version)
         handler = self.site.small.get(scope["path"])
         exchange = Exchange(self, scope, None, keep_alive=keep_alive)
+        hosts = 0
         for name, value in headers:
             if name == b"expect" and value.lower() == b"100-continue":
-                exchange.expects_word = True
+                exchange.expects_word = version == "1.1"
+            elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                raise _CODING
+            elif name == b"host":
+                hosts += 1
+        if hosts > 1 or (hosts and not self._names_its_host()):
+            raise _TWO_HOSTS
         if handler is not None and scope["method"] == "POST" and _is_small(headers):
             exchange.handler = handler
         self._receiving = exchange
@@ -206,6 +318,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, data: bytes) -> None:
         exchange = self._receiving
+        self._padding = max(0, self._padding - (PADDING_FACTOR + 1) * len(data))
         if exchange is not None and not exchange.done:
             exchange.body += data
             exchange.wake()
@@ -216,6 +329,21 @@ class Connection(asyncio.Protocol):
             exchange.whole = True
             exchange.wake()
         self._since_s = self._loop.time()
+
+    def _names_its_host(self) -> bool:
+        """Whether a target that is a whole URL is of the host that the head names: either may be what a guard reads."""
+        if self._url.startswith((b"/", b"*")) or self._parser.get_method() == b"CONNECT":
+            return True
+        authority = self._url.partition(b"://")[2]
+        for end in b"/?#":
+            authority = authority.partition(bytes((end,)))[0]
+        return authority.lower() == _header(self._headers, b"host").strip().lower()
+
+    def _new_parser(self) -> httptools.HttpRequestParser:
+        parser = httptools.HttpRequestParser(self)
+        # What follows a request that was the last one is not read, but it must not spoil its answer.
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return parser
 
     def _scope(self, version: str) -> Scope:
         url = self._url
@@ -253,27 +381,44 @@ class Connection(asyncio.Protocol):
         """An ASGI call has answered."""
         self._slow = None
         self._exchanges.popleft()
-        self._after(exchange.keep_alive)
+        if self._goes_on(exchange.keep_alive):
+            self._flush()
 
     def _begin(self) -> None:
-        """Begin what may be: small ones behind each other, an ASGI call by itself."""
-        while self._unbegun and self._slow is None:
-            exchange = self._unbegun[0]
-            if exchange.handler is not None:
-                if not exchange.whole:
-                    return
-                if self._take(exchange, exchange.handler):
-                    self._unbegun.popleft()
-                    continue
-                exchange.handler = None
-            if exchange is not self._exchanges[0]:
-                return
+        """Begin what may be: small ones behind each other when it is their turn, an ASGI call by itself."""
+        if not self._unbegun or self._slow is not None or self._waits_turn:
+            return
+        exchange = self._unbegun[0]
+        if exchange.handler is not None:
+            if exchange.whole:
+                self._waits_turn = True
+                self.site.turns.join(self, _header(exchange.scope["headers"], b"mesos-stream-id") or self)
+        elif exchange is self._exchanges[0]:
             self._unbegun.popleft()
             self._slow = exchange
             tasks = self.site.state.tasks
             task = self._loop.create_task(exchange.run(self.site.app))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
+
+    def take_turn(self, most: int) -> int:
+        """Begin so many small requests (`turns.Member`)."""
+        gathers, self._gathering = self._gathering, True
+        begun = 0
+        while begun < most and self._unbegun and self._slow is None:
+            exchange = self._unbegun[0]
+            if exchange.handler is None or not exchange.whole:
+                break
+            if not self._take(exchange, exchange.handler):
+                exchange.handler = None
+                break
+            self._unbegun.popleft()
+            begun += 1
+        self._waits_turn = False
+        self._begin()
+        if not gathers:
+            self._flush()
+        return begun
 
     def _take(self, exchange: Exchange, handler: Small) -> bool:
         try:
@@ -284,37 +429,45 @@ class Connection(asyncio.Protocol):
             return True
 
     def _flush(self) -> None:
-        """Let the answers leave that no request before them holds back."""
+        """Read on, and let the answers leave that no request before them holds back."""
+        self._gathering = True
+        while not self.lost:
+            self._read()
+            parts, keep_alive = self._leaving()
+            if not parts:
+                break
+            self.transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+            self.site.state.total_requests += len(parts)
+            if not self._goes_on(keep_alive):
+                break
         self._gathering = False
-        if self.lost:
-            return
+        self.pace()
+        self._wait()
+
+    def _leaving(self) -> tuple[list[bytes], bool]:
+        """The answers that may leave, and whether the connection goes on after them."""
         exchanges, parts, keep_alive = self._exchanges, [], True
         while exchanges and exchanges[0].answered is not None and keep_alive:
             exchange = exchanges.popleft()
             assert exchange.answered is not None
             parts.append(exchange.answered)
             keep_alive = exchange.keep_alive
-        if parts:
-            self.transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
-            self.site.state.total_requests += len(parts)
-            self._after(keep_alive)
-        else:
-            self.pace()
+        return parts, keep_alive
 
-    def _after(self, keep_alive: bool) -> None:
-        """Answers have left: go on, or end."""
-        if not keep_alive or (self._closing and not self._exchanges):
+    def _goes_on(self, keep_alive: bool) -> bool:
+        """Answers have left: begin what waited for that, or end."""
+        if not keep_alive or (self._closing and not self._exchanges and not self._arrived):
             self._close()
-            return
+            return False
         if self._receiving is None and not self._in_head:
             self._since_s = self._loop.time()
         self._begin()
-        self.pace()
-        self._wait()
+        return True
 
     def _refuse(self, refusal: RefusedHead) -> None:
         """Answer what cannot be read, after what was asked before, and hear no more."""
-        self._deaf = True
+        self._deaf = self._refused = True
+        self._arrived = b""
         self._in_head = False
         broken, self._receiving = self._receiving, None
         if broken is not None and broken in self._unbegun:
@@ -322,7 +475,7 @@ class Connection(asyncio.Protocol):
             self._exchanges.remove(broken)
         elif broken is not None and not broken.done:
             # Its application waits for a body that will never be whole, and has an answer to that.
-            broken.keep_alive, broken.broken = False, True
+            broken.keep_alive, broken.broken = False, refusal.sentence
             broken.wake()
             return
         elif broken is not None:
@@ -335,8 +488,14 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         """End the connection once the peer has read what was said, or has had its time to."""
         self._deaf = True
+        self._arrived = b""
         if not self.lost:
-            self.transport.close()
+            if self._refused and self.transport.can_write_eof():
+                # It may be saying more, and to close on what is not read would take back what was said.
+                self.transport.write_eof()
+                self.transport.resume_reading()
+            else:
+                self.transport.close()
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self._loop.call_later(CLOSE_SECONDS_MAX, self.transport.abort)
@@ -365,11 +524,12 @@ class Connection(asyncio.Protocol):
 
     def pace(self) -> None:
         """Listen to the peer unless too much of it waits here."""
-        if self.lost or self.transport.is_closing():
+        if self.lost or self.hung_up or self.transport.is_closing():
             return
         receiving = self._receiving
         reads = (
-            len(self._exchanges) < PIPELINED_MAX
+            not self._arrived
+            and len(self._exchanges) < PIPELINED_MAX
             and (self._drained is None or self._slow is not None)
             and (receiving is None or receiving.handler is not None or len(receiving.body) <= BODY_AHEAD_BYTES)
         )

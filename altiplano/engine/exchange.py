@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import structlog
 from uvicorn.server import ServerState
 
+from altiplano.engine.turns import Turns
+
 if TYPE_CHECKING:
     from altiplano.engine.connection import Connection
 
@@ -75,13 +77,15 @@ class Heads:
 class Site:
     """What all connections of one server share.
 
-    `small` are handlers by path; `web_socket` makes the protocol that takes over a connection.
+    `small` are handlers by path, and `turns` says who may go to them next; `web_socket` makes the protocol that takes
+    over a connection.
     """
 
     app: Callable[..., Any]
     small: Mapping[str, Small]
     state: ServerState
     heads: Heads
+    turns: Turns
     web_socket: Callable[[], asyncio.Protocol]
 
 
@@ -115,8 +119,8 @@ class Exchange:
         """Whether the peer waits for our word before it sends the body."""
         self.body = bytearray()
         self.whole = False
-        self.broken = False
-        """Whether the body will never be whole, although the peer is still there."""
+        self.broken = ""
+        """Why the body will never be whole, although the peer is still there."""
         self.answered: bytes | None = None
         """The whole answer of a small request, until it leaves."""
         self.done = False
@@ -156,7 +160,9 @@ class Exchange:
         """Let the application answer.  Where it fails the connection ends, after a 500 if that can still be said."""
         try:
             await app(self.scope, self.receive, self.send)
-            if not self.done and not self.connection.lost:
+            if not self.done and self.connection.hung_up:
+                self.connection.transport.abort()
+            elif not self.done and not self.connection.lost:
                 raise RuntimeError("the application returned without a whole answer")
         except Exception:  # the outermost shell of a request: a bug costs it a 500
             log.exception("a request failed", action="bug", cause="http", path=self.scope["path"])
@@ -186,15 +192,16 @@ class Exchange:
             connection.pace()
             self.ring = asyncio.get_running_loop().create_future()
             await self.ring
-        if self._over():
-            return {"type": "http.disconnect"}
+        # Whoever has its body and still listens wants to know when its client goes: one that hung up has gone.
+        if self._over() and not (connection.hung_up and self.whole and not self.told_whole and not connection.lost):
+            return {"type": "http.disconnect", "reason": self.broken}
         body, self.body = bytes(self.body), bytearray()
         self.told_whole = self.whole
         connection.pace()
         return {"type": "http.request", "body": body, "more_body": not self.whole}
 
     def _over(self) -> bool:
-        return self.done or self.broken or self.connection.lost
+        return self.done or bool(self.broken) or self.connection.lost or self.connection.hung_up
 
     def wake(self) -> None:
         """Something came for the application, or the end."""

@@ -14,6 +14,7 @@ import errno
 import functools
 import gzip
 import socket as sockets
+import weakref
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, cast
@@ -21,7 +22,7 @@ from urllib.parse import parse_qsl
 
 import uvicorn
 
-from altiplano.engine import connection, exchange
+from altiplano.engine import connection, exchange, turns
 from altiplano.engine.connection import BODY_SECONDS_MAX, CONNECTIONS_MAX
 from altiplano.engine.exchange import TEXT, Small
 from altiplano.engine.exchange import Answer as Answer
@@ -102,10 +103,12 @@ class HttpServer:
         port: int,
         listener: sockets.socket | None = None,
         small: Mapping[str, Small] | None = None,
+        waiting: Callable[[], int] = turns.nothing_waits,
     ) -> None:
         """`listener` is a socket from `listen`; without one the loop binds `host` and `port` itself.
 
-        `small` are handlers by path that are asked before `app` (`altiplano.engine.connection`).
+        `small` are handlers by path that are asked before `app` (`altiplano.engine.connection`), and `waiting` is
+        how much of what they took the process has not looked at yet (`altiplano.engine.turns`).
         """
         config = uvicorn.Config(
             app,
@@ -132,7 +135,8 @@ class HttpServer:
         self._config = config
         self._server = _Server(config)
         state = self._server.server_state
-        self._site = exchange.Site(app, dict(small or {}), state, exchange.Heads(state), self._web_socket)
+        ring = turns.Turns(lambda act: asyncio.get_running_loop().call_soon(act), waiting)
+        self._site = exchange.Site(app, dict(small or {}), state, exchange.Heads(state), ring, self._web_socket)
         self._listener = listener
         self._task: asyncio.Task[None] | None = None
 
@@ -211,9 +215,10 @@ async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int = BODY_B
     except TimeoutError:
         raise Refusal(408, f"the body did not arrive within {BODY_SECONDS_MAX:g} seconds") from None
     encoding = header(scope, b"content-encoding")
-    if encoding in (None, "", "identity"):
+    coding = (encoding or "identity").strip().lower()
+    if coding == "identity":
         return body
-    if encoding != "gzip":
+    if coding not in ("gzip", "x-gzip"):
         raise Refusal(415, f"Content-Encoding '{encoding}' is not known here: send the body plain or with gzip")
     # A small body may unpack to a large one, which takes long.
     return await asyncio.to_thread(gunzip, body, limit_bytes)
@@ -229,7 +234,7 @@ async def _collect(receive: Receive, limit_bytes: int) -> bytes:
     parts, size = [], 0
     while True:
         if message["type"] == "http.disconnect":
-            raise Refusal(400, "the connection closed before the body had arrived")
+            raise Refusal(400, message.get("reason") or "the connection closed before the body had arrived")
         part = message.get("body", b"")
         size += len(part)
         if size > limit_bytes:
@@ -281,21 +286,33 @@ async def respond(
     await send({"type": "http.response.body", "body": body})
 
 
+_writing: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+"""One slice of all large answers of an event loop is written at a time: it is held for a slice, in order of asking."""
+
+
 async def breathing(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """Pieces gathered to some size; the loop gets a turn whenever writing them has taken a slice."""
+    """Pieces gathered to some size; the loop gets a turn whenever writing them has taken a slice.
+
+    Of many large answers only one has a slice in a turn of the loop: together they would be as one long slice.
+    """
     loop = asyncio.get_running_loop()
-    gathered = bytearray()
-    began_s = loop.time()
-    for piece in pieces:
-        gathered += piece
-        if len(gathered) >= WRITE_BYTES:
-            yield bytes(gathered)
-            gathered.clear()
-        if loop.time() - began_s > WRITE_SLICE_S:
+    slices = _writing.setdefault(loop, asyncio.Lock())
+    rest = iter(pieces)
+    ended = False
+    while not ended:
+        gathered = bytearray()
+        async with slices:
+            end_s = loop.time() + WRITE_SLICE_S
+            ended = True
+            for piece in rest:
+                gathered += piece
+                if len(gathered) >= WRITE_BYTES or loop.time() > end_s:
+                    ended = False
+                    break
+            # Whoever waits for the next slice has it in the next turn, not in this one.
             await asyncio.sleep(0)
-            began_s = loop.time()
-    if gathered:
-        yield bytes(gathered)
+        if gathered:
+            yield bytes(gathered)
 
 
 async def respond_pieces(send: Send, pieces: Iterable[bytes], *, content_type: str, scope: Scope) -> None:

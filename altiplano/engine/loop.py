@@ -134,6 +134,8 @@ class Engine(Generic[E]):
         self._position = 0
         self._since_snapshot = 0
         self._snapshot_facts = 0
+        self._behind = False
+        """Whether there is more to say at once than a slice holds: nothing is decided then that makes it more."""
         self._wakes = itertools.count(1)
         self._followed: tuple[E, float] | None = None
         """An event that waits, and since when: one at a time is enough to know how long they wait."""
@@ -238,13 +240,14 @@ class Engine(Generic[E]):
         """Decide up to a slice of events and say what may be said; whether there is more to do at once."""
         self.statistics.slices += 1
         began_s = self._clock.now().mono_s
-        self._decide_waiting()
+        if not self._behind:
+            self._decide_waiting()
         now_s = self._clock.now().mono_s
         wake_at = self.core.wake_at()
         if wake_at is not None and wake_at <= now_s:
             self._step(self._make_wake(f"wake-{next(self._wakes)}"), self._clock.now())
             wake_at = self.core.wake_at()
-        more = self._outbox.flush(self._log.durable)
+        more = self._behind = self._outbox.flush(self._log.durable)
         self._maybe_compact()
         self.statistics.slice.observe(self._clock.now().mono_s - began_s)
         more = more or self._compaction is not None

@@ -234,7 +234,9 @@ class Server:
         if token is not None or hosts is not None:
             app = gate = guard.Guard(app, token=token, hosts=hosts, realm="mesos-master")
             small = {path: gate.before(handler) for path, handler in small.items()}
-        http_server = http.HttpServer(app, host=self.settings.ip, port=port, listener=listener, small=small)
+        http_server = http.HttpServer(
+            app, host=self.settings.ip, port=port, listener=listener, small=small, waiting=lambda: shell.engine.waiting
+        )
         try:
             # Agents and frameworks that dial meanwhile wait in the listener's queue: a Hello that were decided before
             # the master is in office would be given an id without the master's own.

@@ -32,8 +32,8 @@ Beyond it only the long lists of a call are read, in pieces."""
 REST_BYTES_MAX = 1024 * 1024
 """What such a call may have besides its long lists."""
 
-DECODING_MAX = 2
-"""Large calls that are read at the same time."""
+DECODING_MAX = 1
+"""Large calls that are read at the same time: while a thread reads, the event loop waits for the interpreter."""
 
 LARGE_CALLS_BYTES_MAX = 128 * 1024 * 1024
 """What the bodies of all large calls on their way may have together."""

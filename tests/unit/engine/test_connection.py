@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from altiplano.engine import connection, http
+from altiplano.engine import connection, http, turns
 from altiplano.sim import loop as virtual
 from altiplano.sim.net import HIGH_WATER_BYTES, Net
 
@@ -465,5 +465,143 @@ def test_a_server_that_stops_answers_what_was_asked_and_closes() -> None:
         await stopping
         assert peer.bodies == ["the last"]
         assert peer.lost
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /a HTTP/1.1\r\nHost: one\r\nHost: other\r\n\r\n", 400),
+        (b"GET http://other/a HTTP/1.1\r\nHost: one\r\n\r\n", 400),
+        (b"GET http://one@other/a HTTP/1.1\r\nHost: one\r\n\r\n", 400),
+        (b"GET /a HTTP/2.0\r\nHost: one\r\n\r\n", 505),
+        (b"GET /a\r\n\r\n", 505),
+        (b"POST /a HTTP/1.1\r\nHost: one\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+        (b"POST /a HTTP/1.1\r\nHost: one\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", 400),
+        (b"GET /a HTTP/1.1\r\n" + b"a:b\r\n" * 15_000 + b"\r\n", 431),
+    ],
+)
+def test_what_could_be_read_in_two_ways_is_refused(request_: bytes, status: int) -> None:
+    async def story(served: Served, peer: Peer) -> None:
+        peer.say(request_)
+        await a_while()
+        assert peer.statuses == [status]
+        assert served.begun == []
+
+    play(story)
+
+
+@pytest.mark.parametrize("path", ["/small", "/other"])
+def test_a_wish_for_another_protocol_is_not_heard_and_its_request_is_answered(path: str) -> None:
+    async def story(served: Served, peer: Peer) -> None:
+        peer.say(post(path, b"hello", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AA"))
+        peer.say(post("/small", b"next"))
+        await a_while()
+        assert peer.statuses == [200, 200]
+        assert peer.bodies == ["hello" if path == "/small" else "/other  5", "next"]
+
+    play(story)
+
+
+def test_only_a_get_becomes_a_websocket() -> None:
+    async def story(served: Served, peer: Peer) -> None:
+        peer.say(post("/small", b"hello", "Connection: Upgrade", "Upgrade: websocket"))
+        await a_while()
+        assert peer.bodies == ["hello"]
+
+    play(story)
+
+
+def test_trailers_are_no_headers() -> None:
+    heard: list[http.Headers] = []
+
+    async def story(served: Served, peer: Peer) -> None:
+        app = served.app
+
+        async def keep(scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+            await app(scope, receive, send)
+            heard.append(scope["headers"])
+
+        object.__setattr__(served.server._site, "app", keep)
+        chunked = b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        peer.say(chunked, b"2\r\nhi\r\n0\r\nMesos-Stream-Id: stolen\r\n\r\n")
+        await a_while()
+        assert peer.bodies == ["/a  2"]
+
+    play(story)
+    assert heard == [[(b"transfer-encoding", b"chunked")]]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"1;" + b"x" * 100_000 + b"\r\na\r\n0\r\n\r\n", b"1\r\na\r\n0\r\n" + b"a: b\r\n" * 20_000 + b"\r\n"],
+    ids=["extensions", "trailers"],
+)
+def test_a_body_with_too_much_around_its_chunks_is_refused_with_the_limit(body: bytes) -> None:
+    async def story(served: Served, peer: Peer) -> None:
+        peer.say(b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for start in range(0, len(body), 10_000):
+            peer.say(body[start : start + 10_000])
+        await a_while()
+        assert peer.statuses == [400]
+        assert str(connection.HEAD_BYTES_MAX) in peer.text
+
+    play(story)
+
+
+def test_chunks_of_one_byte_are_a_body_like_another() -> None:
+    async def story(served: Served, peer: Peer) -> None:
+        peer.say(b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n" * 50_000, b"0\r\n\r\n")
+        await a_while()
+        assert peer.bodies == ["/a  50000"]
+
+    play(story)
+
+
+def test_a_client_that_only_ends_its_own_side_is_answered() -> None:
+    async def story(served: Served, peer: Peer) -> None:
+        served.holds = True
+        for mine in served.server._site.state.connections:
+            peer.say(post("/small", b"call"), b"GET /waits HTTP/1.1\r\n\r\n", b"GET /half")
+            await a_while()
+            assert isinstance(mine, connection.Connection)
+            assert mine.eof_received()
+        served.waiting[0][1](202)
+        await a_while()
+        served.gate.set()
+        await a_while()
+        assert peer.statuses == [202, 200]
+        assert peer.lost
+
+    play(story)
+
+
+def test_a_stream_ends_with_the_side_of_its_reader() -> None:
+    async def story(served: Served, peer: Peer) -> None:
+        peer.say(b"GET /until-gone HTTP/1.1\r\n\r\n")
+        await a_while()
+        for mine in tuple(served.server._site.state.connections):
+            assert isinstance(mine, connection.Connection)
+            assert mine.eof_received()
+        await a_while()
+        assert served.heard == ["gone"]
+        assert peer.lost
+
+    play(story)
+
+
+def test_one_connection_with_many_calls_does_not_stand_before_the_one_of_another() -> None:
+    async def story(served: Served, peer: Peer) -> None:
+        loop = asyncio.get_running_loop()
+        _, other = await loop.create_connection(Peer, "server", PORT)
+        peer.say(*(post("/small", b"many") for _ in range(1000)))
+        other.say(post("/small", b"one"))
+        while "one" not in served.begun:
+            await asyncio.sleep(0)
+        assert served.begun.index("one") <= 2 * turns.REQUESTS_PER_ROUND
+        await a_while()
+        assert peer.statuses == [200] * 1000
+        assert other.statuses == [200]
 
     play(story)
