@@ -120,6 +120,27 @@ async def test_a_run_that_the_dead_agent_began_is_ended_and_the_next_takes_its_p
     await until(lambda: not processes_of(sandbox), "no process is left")
 
 
+async def test_an_agent_that_dies_before_it_knows_of_a_run_leaves_none(
+    pool: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALTIPLANO_CRASH_POINT", "agent.check_begun:2")
+    monkeypatch.setenv("ALTIPLANO_CRASH_DIR", str(pool.work_dir))
+    await pool.start_agent()
+    often = health("echo x >> runs; test -e slow && exec sleep 999; touch slow", timeout_seconds=60.0)
+    pool.run(task("t1", "exec sleep 1000", health_check=often))
+    assert pool.process is not None
+    async with asyncio.timeout(WAIT_S_MAX):
+        await pool.process.wait()
+    sandbox = sandbox_of(pool, "t1")
+    await until(lambda: lines(sandbox / "runs") == 2, "the run that the agent never knew of")
+    (sandbox / "slow").unlink()
+    await pool.start_agent()
+    await until(lambda: lines(sandbox / "runs") == 4, "its checks go on")
+    await until(lambda: len(processes_of(sandbox)) == 2, "the run has ended that nobody knew of")
+    assert pool.states("t1").count("RUNNING") == 2
+    assert told(pool, "t1") == [None, None, True]
+
+
 async def test_a_check_does_not_outlive_its_task_while_no_agent_is_there(pool: Master) -> None:
     await pool.start_agent()
     pool.run(task("t1", "while ! test -e end; do sleep 0.05; done", health_check=health("echo x > run; sleep 999")))

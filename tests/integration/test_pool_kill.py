@@ -36,9 +36,12 @@ WAIT_S = float(os.environ.get("ALTIPLANO_TEST_PATIENCE_S", "100"))
 WITH_EXECUTORS = tuple(point for point in daemon.POINTS if point.startswith("executor_"))
 """Points that an agent comes to only where a custom executor runs."""
 
+WITH_CHECKS = ("check_begun",)
+"""Only where tasks have checks: `test_checks.py` dies there."""
+
 POINTS = {
     "master": master_server.POINTS,
-    "agent": tuple(point for point in daemon.POINTS if point not in WITH_EXECUTORS),
+    "agent": tuple(point for point in daemon.POINTS if point not in (*WITH_EXECUTORS, *WITH_CHECKS)),
     "supervisor": tuple(point for point in server.POINTS if point != "after_cgroup" or HAVE_CGROUPS),
     # The others come after the death of a supervisor, so a keeper that dies there is the second of a pair, and the
     # status of a task may then be unknown: test_supervisor_kill.py holds what is promised of that.
