@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from typing import TYPE_CHECKING
 
 import click
 
 from altiplano.cli import completing, output
-from altiplano.cli.options import ask, json_option, place, pool_options
+from altiplano.cli.options import Duration, ask, json_option, place, pool_options
+
+if TYPE_CHECKING:
+    from altiplano.cli.draining import Progress
+    from altiplano.sdk.operator import Operator
 
 
 class AgentGroup(click.Group):
@@ -100,3 +105,93 @@ def show(agent_id: str, master: str | None, token_file: str | None, as_json: boo
             *(("degraded", sentence) for sentence in row.degraded),
         )
     )
+
+
+@agent.command(epilog="Example: altiplano agent drain alps1 --grace 5mins --wait")
+@click.argument("agent_id", metavar="AGENT", shell_complete=completing.agents)
+@click.option("--grace", type=Duration(), metavar="DURATION", help="No task gets longer between SIGTERM and SIGKILL.")
+@click.option("--mark-gone", is_flag=True, help="The machine does not come back: forget it once it is drained.")
+@click.option("--wait", is_flag=True, help="Wait until no task is left, and say how many are.")
+@click.option("--dry-run", is_flag=True, help="Only say what would end.")
+@pool_options
+@json_option
+def drain(
+    agent_id: str,
+    grace: float | None,
+    mark_gone: bool,
+    wait: bool,
+    dry_run: bool,
+    master: str | None,
+    token_file: str | None,
+    as_json: bool,
+) -> None:
+    """Take a machine out of use: its tasks end, and nothing new is started there.
+
+    Frameworks are told that their tasks were drained, and start them elsewhere as they see fit.  The order holds until
+    'altiplano agent reactivate'.
+    """
+    from altiplano.cli import draining
+
+    async def drained(operator: Operator) -> Progress:
+        row = await draining.find(operator, agent_id)
+        if dry_run:
+            return await draining.progress(operator, row, dry_run=True)
+        await draining.drain(operator, row, grace_s=grace, mark_gone=mark_gone)
+        if not wait:
+            return await draining.progress(operator, row)
+        return await draining.follow(operator, row, _say_nothing if as_json else _say)
+
+    at = ask(place(master, token_file), drained)
+    if as_json:
+        output.print_json(at)
+    elif dry_run or not wait:
+        _say(at)
+
+
+@agent.command(epilog="Example: altiplano agent deactivate alps1")
+@click.argument("agent_id", metavar="AGENT", shell_complete=completing.agents)
+@pool_options
+@json_option
+def deactivate(agent_id: str, master: str | None, token_file: str | None, as_json: bool) -> None:
+    """Start nothing new on a machine; what runs there goes on."""
+    from altiplano.cli import draining
+
+    async def deactivated(operator: Operator) -> Progress:
+        row = await draining.find(operator, agent_id)
+        await draining.deactivate(operator, row)
+        return await draining.progress(operator, row)
+
+    _show(ask(place(master, token_file), deactivated), as_json)
+
+
+@agent.command(epilog="Example: altiplano agent reactivate alps1")
+@click.argument("agent_id", metavar="AGENT", shell_complete=completing.agents)
+@pool_options
+@json_option
+def reactivate(agent_id: str, master: str | None, token_file: str | None, as_json: bool) -> None:
+    """Use a machine again that was deactivated or drained."""
+    from altiplano.cli import draining
+
+    async def reactivated(operator: Operator) -> Progress:
+        row = await draining.find(operator, agent_id)
+        await draining.reactivate(operator, row)
+        return await draining.progress(operator, row)
+
+    _show(ask(place(master, token_file), reactivated), as_json)
+
+
+def _show(at: Progress, as_json: bool) -> None:
+    if as_json:
+        output.print_json(at)
+    else:
+        _say(at)
+
+
+def _say(at: Progress) -> None:
+    from altiplano.cli import draining
+
+    click.echo(draining.sentence(at))
+
+
+def _say_nothing(_: Progress) -> None:
+    pass

@@ -16,27 +16,13 @@ import structlog
 from altiplano.agent import settings as agent_settings
 from altiplano.agent.settings import Kind
 from altiplano.cli.failures import FAILED, UNREADABLE, USAGE, Failure
+from altiplano.cli.options import Duration
 from altiplano.engine.verbosity import verbosity
 from altiplano.kit import eventloop
 from altiplano.master import settings as master_settings
-from altiplano.model import durations
 
 _BYTES = re.compile(r"(\d+)\s*(B|KB|MB|GB|TB)?", re.IGNORECASE)
 _UNITS = {"B": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
-
-
-class Duration(click.ParamType[float]):
-    """`15secs`, `10mins`; a bare number counts seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float | int):
-            return float(value)
-        try:
-            return float(value) if re.fullmatch(r"\d+(\.\d+)?", value) else durations.parse_s(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 class Size(click.ParamType[int]):

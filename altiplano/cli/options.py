@@ -19,6 +19,24 @@ T = TypeVar("T")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+class Duration(click.ParamType[float]):
+    """`15secs`, `10mins`; a bare number counts seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        import re
+
+        from altiplano.model import durations
+
+        if isinstance(value, float | int):
+            return float(value)
+        try:
+            return float(value) if re.fullmatch(r"\d+(\.\d+)?", value) else durations.parse_s(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 def pool_options(command: F) -> F:
     """`--master` and `--token-file`, as parameters `master` and `token_file`."""
     command = click.option(
