@@ -637,7 +637,9 @@ def _reattach(draft: Draft, executor: Executor, outcome: launcher.Started) -> No
     """It runs: it has some time to subscribe again, or for the first time."""
     _mark_started(draft, executor, outcome)
     if executor.ending is not None:
-        draft.timer(executor.timer("shutdown"), draft.now.mono_of(executor.ending.deadline_wall_s))
+        grace_s = custom.grace_s(executor.info, draft.node.shutdown_grace_s)
+        at_s = draft.now.mono_of(executor.ending.deadline_wall_s, within_s=grace_s)
+        draft.timer(executor.timer("shutdown"), at_s)
     elif executor.stage is Stage.RUNNING:
         draft.timer(executor.timer("reregister"), draft.now.mono_s + draft.node.reregistration_timeout_s)
     else:

@@ -141,7 +141,8 @@ def _reattach(draft: Draft, task: Task, outcome: launcher.Started) -> None:
         checks.begin(draft, task, outcome.started_wall_s, again=True)
     else:
         draft.do(effects.Terminate(container_id=task.container_id))
-        draft.timer(("kill", *task.key), draft.now.mono_of(task.killing.deadline_wall_s))
+        deadline_s, since_s = task.killing.deadline_wall_s, task.killing.since_wall_s
+        draft.timer(("kill", *task.key), draft.now.mono_of(deadline_s, within_s=deadline_s - since_s))
     draft.note_task(task, f"is taken up again by a new agent process; its pid is {outcome.pid}")
 
 

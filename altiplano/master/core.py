@@ -433,11 +433,11 @@ def _started(out: Outcome, event: events.Started) -> None:
     for framework in state.frameworks.values():
         if framework.presence is not Presence.REGISTERED:
             continue
+        timeout_s = max(framework.failover_timeout_s, frameworks.RETURN_S_MIN)
         if framework.deadline_s is None:
-            timeout_s = max(framework.failover_timeout_s, frameworks.RETURN_S_MIN)
             frameworks.await_return(out, framework.id, timeout_s)
         else:
-            at_s = now.mono_of(framework.deadline_s)
+            at_s = now.mono_of(framework.deadline_s, within_s=timeout_s)
             out.holds(facts.TimerSet(what=frameworks.FAILOVER_TIMER, subject=framework.id, at_s=at_s))
     at_s = now.mono_s + state.config.reregister_timeout_s
     for agent in state.agents.values():

@@ -16,6 +16,11 @@ class Instant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     mono_s: float
     wall_s: float
 
-    def mono_of(self, wall_s: float) -> float:
-        """The monotonic time at which the wall clock is going to show `wall_s`, if it does not jump."""
-        return self.mono_s + (wall_s - self.wall_s)
+    def mono_of(self, wall_s: float, *, within_s: float | None = None) -> float:
+        """The monotonic time at which the wall clock is going to show `wall_s`, if it does not jump.
+
+        A deadline that an earlier process set is at most its whole length away.  `within_s` is that length: a wall
+        clock that was set back meanwhile must not make the wait longer.
+        """
+        left_s = wall_s - self.wall_s
+        return self.mono_s + (left_s if within_s is None else min(left_s, within_s))

@@ -74,13 +74,14 @@ class Agent:
         self.node = node
         self.core = core.Core(node)
         self.mono_s = 100.0
+        self.wall_0 = WALL_0
         self.durable: list[bytes] = []
         self.done: list[Effect] = []
         self._codec = facts.codec()
         self._count = 0
 
     def now(self) -> Instant:
-        return Instant(mono_s=self.mono_s, wall_s=WALL_0 + self.mono_s)
+        return Instant(mono_s=self.mono_s, wall_s=self.wall_0 + self.mono_s)
 
     def post(self, event: core.AgentEvent) -> Decision:
         decision = self.core.decide(event, self.now())

@@ -118,6 +118,16 @@ def test_a_kill_goes_on_with_its_deadline():
     assert [e for e in agent.advance(2) if isinstance(e, effects.Destroy)]
 
 
+def test_a_wall_clock_that_was_set_back_does_not_lengthen_the_grace_of_a_kill():
+    old = running()
+    old.kill(policy=mesos.KillPolicy(grace_period=seconds(100)))
+    container = launcher.Container(container_id=old.container(), outcome=old.running())
+    agent = old.restarted()
+    agent.wall_0 -= 3600
+    agent.recover(container)
+    assert [e for e in agent.advance(101) if isinstance(e, effects.Destroy)]
+
+
 def test_the_max_completion_time_counts_from_the_start_of_the_command():
     old = Agent()
     old.up_to_running(task(max_completion_time=seconds(100)))
