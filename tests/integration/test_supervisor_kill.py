@@ -542,6 +542,17 @@ async def test_a_disk_that_is_full_at_the_end_keeps_nobody(small_disk: pathlib.P
     assert left_over(small_disk, user.agent_key) == []
 
 
+async def test_a_paused_keeper_does_not_hold_up_the_end(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "LEAVE_S_MAX", 0.5)
+    user = await client.connect(str(tmp_path))
+    os.kill(user.keeper_pid, signal.SIGSTOP)
+    async with asyncio.timeout(10):
+        await user.stop(0.0)
+    assert left_over(tmp_path, user.agent_key) == []
+
+
 async def test_a_supervisor_that_never_begins_is_told_and_not_waited_for(
     small_disk: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

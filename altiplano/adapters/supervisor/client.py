@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -33,6 +34,8 @@ IN_FLIGHT_MAX: Final = 2_048
 """Requests that wait for an answer; further calls wait for their turn."""
 START_S_MAX: Final = 20.0
 """How long a supervisor may take to answer, from the first try to reach it."""
+LEAVE_S_MAX: Final = 5.0
+"""How long supervisor and keeper may take to be gone after they have said that all is over."""
 RETRY_S: Final = 0.02
 MESSAGES_CHARS_MAX: Final = 2_000
 ERRORS: Final[Mapping[str, type[launcher.LauncherError]]] = {
@@ -223,9 +226,14 @@ class SupervisorClient:
     async def stop(self, grace_s: float) -> None:
         pids = await self._ask("stop", _encode({"grace_s": grace_s}), _PIDS)
         await self.close()  # `_stopped` has kept the connection from starting another supervisor meanwhile
-        async with asyncio.timeout(START_S_MAX):
-            while any(map(_lives, pids)):  # noqa: ASYNC110 - other processes set no event of ours
-                await asyncio.sleep(RETRY_S)
+        deadline = time.monotonic() + LEAVE_S_MAX
+        while any(map(_lives, pids)) and time.monotonic() < deadline + LEAVE_S_MAX:
+            if time.monotonic() > deadline:
+                # Nothing is left for them to do: whoever is paused or hangs now would only stay.
+                for pid in filter(_lives, pids):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(RETRY_S)
 
     async def __aenter__(self) -> SupervisorClient:
         return self
