@@ -25,6 +25,9 @@ PARENT_MODE = 0o755
 LINKS_REMEMBERED = 64
 """Links of many sandboxes that need not be looked at again."""
 
+OFFSET_MAX = 2**63 - 1
+"""Bytes into a file that the system takes as a position."""
+
 T = TypeVar("T")
 
 
@@ -244,7 +247,8 @@ def _read(path: str, offset: int, length: int) -> bytes:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ValueError("it is not an ordinary file")
-        return os.pread(descriptor, length, offset)
+        # The system takes no offset beyond its own limit, and no file is that long.
+        return os.pread(descriptor, length, offset) if offset <= OFFSET_MAX else b""
     finally:
         os.close(descriptor)
 

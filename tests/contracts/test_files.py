@@ -77,6 +77,8 @@ async def test_reading_goes_by_offset_and_ends_empty(machine: Machine) -> None:
     assert await machine.files.read(path, 0, 5) == b"hello"
     assert await machine.files.read(path, 11, 5) == b""
     assert await machine.files.read(path, 500, 5) == b""
+    assert await machine.files.read(path, 2**64 - 1, 5) == b""
+    assert await machine.files.read(path, 10**30, 5) == b""
     assert await machine.files.size(path) == 11
 
 
