@@ -169,6 +169,7 @@ class Agent:
         self.recovered = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
         self._exit: asyncio.Future[effects.Exit] | None = None
+        self._takes_tasks_along = False
         self._link: _Link | None = None
         self._preparing: dict[str, asyncio.Task[None]] = {}
         self._streams: dict[str, EventStream] = {}
@@ -187,6 +188,10 @@ class Agent:
         finally:
             if ended is not None and ended.stop_launcher:
                 await self.outside.launcher.stop(STOP_GRACE_S)
+            elif ended is None and self._takes_tasks_along:
+                # Its log is gone, or the disk full: it cannot decide any more how each task ends, but that they do.
+                with contextlib.suppress(launcher.LauncherError):
+                    await self.outside.launcher.stop(STOP_GRACE_S)
             else:
                 await self.outside.launcher.close()
             await self.outside.log.close()
@@ -223,6 +228,7 @@ class Agent:
 
     def stop(self, *, with_tasks: bool = False, for_good: bool = False) -> None:
         """Ask the agent to end; `run` returns when it has."""
+        self._takes_tasks_along = self._takes_tasks_along or with_tasks or for_good
         self._post(
             events.StopOrdered(cause=self._cause("stop"), seed=self._seed(), with_tasks=with_tasks, for_good=for_good)
         )

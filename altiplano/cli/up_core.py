@@ -30,7 +30,10 @@ END_S_MAX: Mapping[str, float] = {"host": 10.0, "agent": 40.0, "master": 10.0}
 
 RESTART = BackOff(base_s=0.5, cap_s=30.0)
 
-CANNOT = frozenset({2, 78})
+LOST = 78
+"""The exit code of a child whose place in the work directory cannot be used."""
+
+CANNOT = frozenset({2, LOST})
 """Exit codes of a child that was started wrongly (usage, configuration): starting it again changes nothing."""
 
 

@@ -178,7 +178,13 @@ class Shell:
     async def _watch(self, name: str) -> None:
         """One life of a child."""
         loop = asyncio.get_running_loop()
-        log = self._plan.directory.open_log(name)
+        try:
+            log = self._plan.directory.open_log(name)
+        except OSError as error:
+            where = self._plan.directory.path
+            click.echo(f"altiplano: the log of the {name} in {where} cannot be opened: {error.strerror}", err=True)
+            self._do(self._core.exited(name, up_core.LOST, loop.time(), random.random()))
+            return
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -227,7 +233,10 @@ class Shell:
 
     def _last_words(self, name: str) -> str:
         path = self._plan.directory.path / "log" / f"{name}.log"
-        lines = path.read_text(errors="replace").strip().splitlines()
+        try:
+            lines = path.read_text(errors="replace").strip().splitlines()
+        except OSError as error:
+            return f"what the {name} said in {path} cannot be read: {error.strerror}"
         return lines[-1].removeprefix("altiplano: ") if lines else f"the {name} said nothing; its log is {path}"
 
 

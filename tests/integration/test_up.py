@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -148,6 +149,19 @@ def test_tasks_of_an_agent_that_has_just_died_end_with_the_pool() -> None:
         os.kill(agent, signal.SIGKILL)
         wait_until(lambda: not alive(agent), "the agent is gone")
         assert one.stop() == 0
+        wait_until(lambda: processes_of(one.directory) == [], "all is gone")
+        running.kill()
+        running.communicate()
+
+
+def test_a_work_directory_removed_under_tasks_leaves_nothing_behind_either() -> None:
+    with pool() as one:
+        running = one.begin("run", "sleep 300")
+        wait_until(lambda: "RUNNING" in one.run("task", "list").stdout, "the task runs")
+        shutil.rmtree(one.directory)
+        code = one.stop()
+        assert "this should not have happened" not in one.output.read_text()
+        assert code in (0, 1)
         wait_until(lambda: processes_of(one.directory) == [], "all is gone")
         running.kill()
         running.communicate()
