@@ -236,3 +236,17 @@ def test_health_is_what_the_rules_say_over_any_results(
         assert judged.watch.health is expected[counted[-1] if counted else None]
         assert judged.watch.due_mono_s == now_mono_s + plan.interval_s
         watch = judged.watch
+
+
+@pytest.mark.parametrize(
+    ("info", "words"),
+    [
+        (None, ""),
+        (mesos.CheckStatusInfo(type=mesos.CheckInfoType.TCP, tcp=mesos.CheckStatusInfoTcp()), "no result"),
+        (mesos.CheckStatusInfo(tcp=mesos.CheckStatusInfoTcp(succeeded=False)), "its port is closed"),
+        (mesos.CheckStatusInfo(http=mesos.CheckStatusInfoHttp(status_code=503)), "its page answers with 503"),
+        (mesos.CheckStatusInfo(command=mesos.CheckStatusInfoCommand(exit_code=0)), "its command exits with 0"),
+    ],
+)
+def test_what_a_check_saw_is_said_in_words(info: mesos.CheckStatusInfo | None, words: str) -> None:
+    assert checks.in_words(info) == words
