@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 
 from altiplano.link import messages as link_messages
-from altiplano.master import arrivals, endings, facts, offers, tasks
+from altiplano.master import arrivals, endings, facts, machines, offers, tasks
 from altiplano.master.outcome import Outcome
 from altiplano.master.state import REMOVED_AGENTS_MAX, Agent, End, MasterState, Membership, Parting
 from altiplano.wire import translate
@@ -111,15 +111,25 @@ def mark_gone(out: Outcome, agent_id: str, to: str | None) -> None:
     out.note("an operator marked this agent gone; it is never admitted again", agent_id)
 
 
+def remove(out: Outcome, agent: Agent, parting: Parting) -> None:
+    """An agent is no member any more; what it ran ends piece by piece, so that many may go at once."""
+    endings.part(out, agent.id, parting)
+    out.holds(*_left(agent.id, facts.AgentRemoved(agent_id=agent.id, at_s=out.now.wall_s)))
+
+
 def _leave(out: Outcome, agent_id: str, parting: Parting, durable: facts.AnyFact) -> None:
     """What is common to all ends of a membership; the first piece of what the agent ran ends at once."""
     endings.part(out, agent_id, parting)
-    out.holds(
+    out.holds(*_left(agent_id, durable))
+    endings.part_further(out, agent_id, parting)
+
+
+def _left(agent_id: str, durable: facts.AnyFact) -> tuple[facts.AnyFact, ...]:
+    return (
         durable,
         facts.TimerSet(what=PING_TIMER, subject=agent_id, at_s=None),
         facts.TimerSet(what=REREGISTER_TIMER, subject=agent_id, at_s=None),
     )
-    endings.part_further(out, agent_id, parting)
 
 
 # -- taking facts into the state
@@ -163,6 +173,18 @@ def apply_connected(state: MasterState, fact: facts.AgentConnected) -> None:
     state.allocator.activate_agent(agent.id, agent.offerable)
     if agent.draining:
         state.emptied[agent.id] = None
+    concern(state, agent)
+
+
+def concern(state: MasterState, agent: Agent) -> None:
+    """Let an agent know the window of its machine; whoever was asked about another one is asked anew."""
+    when = machines.unavailability(state.scheduled, agent.info.hostname, agent.peer)
+    if when != agent.unavailability:
+        agent.unavailability, agent.asked = when, {}
+    if when is None:
+        state.concerned.pop(agent.id, None)
+    else:
+        state.concerned[agent.id] = None
 
 
 def apply_disconnected(state: MasterState, fact: facts.AgentDisconnected) -> None:

@@ -14,7 +14,19 @@ from collections.abc import Callable, Set
 
 import altiplano
 from altiplano.link import messages as link_messages
-from altiplano.master import draining, effects, endings, facts, frameworks, infos, offers, tasks, validation, view
+from altiplano.master import (
+    draining,
+    effects,
+    endings,
+    facts,
+    frameworks,
+    infos,
+    machines,
+    offers,
+    tasks,
+    validation,
+    view,
+)
 from altiplano.master.outcome import Outcome
 from altiplano.master.reports import Arriving, Ran, Reported
 from altiplano.master.state import Agent, End, Framework, MasterState, Parting, Presence, TaskKey
@@ -223,6 +235,8 @@ class _Arrival:
             )
         if self.id in self.state.parting and self.id not in self.state.gone:
             raise Unfit("frameworks are just being told what they lost on this agent: dial again in a moment")
+        if any(one in self.state.down for one in machines.keys_of(message.agent.hostname, self.peer)):
+            raise Gone(f"the machine of agent {message.agent.hostname} is down for maintenance")
         if self.id in self.state.gone:
             raise Gone(f"agent {self.id} was marked gone by an operator; start it with a new work directory")
 
@@ -372,6 +386,8 @@ class _Arrival:
             facts.TimerSet(what=REREGISTER_TIMER, subject=self.id, at_s=None),
             facts.TimerSet(what=PING_TIMER, subject=self.id, at_s=out.now.mono_s + self.state.config.ping_interval_s),
         )
+        if self.state.scheduled:
+            out.holds(facts.TimerSet(what=machines.TIMER, subject="", at_s=out.now.mono_s))
         if self.is_new:
             row = view.new_agent_row(self.info, self.peer, out.now.wall_s)
             added = master.EventAgentAdded(agent=row)

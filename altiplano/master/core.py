@@ -16,6 +16,8 @@ from altiplano.master import (
     facts,
     frameworks,
     invariants,
+    machines,
+    maintenance,
     offers,
     operations,
     quotas,
@@ -124,6 +126,8 @@ class Core:
                 agents.did_not_return(out, subject)
             case ("operator", subject):
                 _operator_heartbeat(out, subject)
+            case (machines.TIMER, _):
+                maintenance.sweep(out)
             case (offers.OFFER_TIMER, subject):
                 offers.timed_out(out, subject)
             case (offers.REVIEW_TIMER, _):
@@ -242,6 +246,16 @@ class Core:
                 agents.apply_removed(state, fact)
             case facts.OrdersGiven():
                 draining.apply_given(state, fact)
+            case facts.MaintenancePlanned():
+                maintenance.apply_planned(state, fact)
+            case facts.AgentsSwept():
+                maintenance.apply_swept(state, fact)
+            case facts.InverseMade():
+                maintenance.apply_made(state, fact)
+            case facts.InverseAnswered():
+                maintenance.apply_answered(state, fact)
+            case facts.InverseEnded():
+                maintenance.apply_ended(state, fact)
             case facts.EmptinessSeen():
                 draining.apply_seen(state, fact)
             case facts.OperatorSubscribed():
@@ -270,6 +284,7 @@ class Core:
         yield facts.EpochBegan(epoch=state.epoch, master_id=state.master_id, at_s=state.elected_s)
         yield facts.WeightsSet(weights=tuple(state.weights.items()))
         yield quotas.summary(state)
+        yield facts.MaintenancePlanned(plan=state.plan)
         for agent in state.agents.values():
             if agent.membership is Membership.LEAVING:
                 continue
@@ -352,13 +367,11 @@ def _call(out: Outcome, framework: Framework, call: scheduler.Call, *, more: boo
                 reconcile.implicit(out, framework)
         case Type.UPDATE_FRAMEWORK if call.update_framework is not None:
             return frameworks.update(out, framework, call.update_framework)
-        case (
-            Type.REQUEST
-            | Type.ACCEPT_INVERSE_OFFERS
-            | Type.DECLINE_INVERSE_OFFERS
-            | Type.ACKNOWLEDGE_OPERATION_STATUS
-            | Type.RECONCILE_OPERATIONS
-        ):
+        case Type.ACCEPT_INVERSE_OFFERS if call.accept_inverse_offers is not None:
+            maintenance.answered(out, framework, call.accept_inverse_offers)
+        case Type.DECLINE_INVERSE_OFFERS if call.decline_inverse_offers is not None:
+            maintenance.answered(out, framework, call.decline_inverse_offers)
+        case Type.REQUEST | Type.ACKNOWLEDGE_OPERATION_STATUS | Type.RECONCILE_OPERATIONS:
             # REQUEST has never had a consequence; the others answer what this master does not send.
             out.note(f"{call.type.value} was received and has no consequence", framework.id)
         case _:
@@ -393,6 +406,12 @@ def _operator_calls(out: Outcome, event: events.OperatorCalls) -> None:
             out.reply(event.to, *draining.deactivate(out, call.deactivate_agent.agent_id.value))
         case master.CallType.REACTIVATE_AGENT if call.reactivate_agent is not None:
             out.reply(event.to, *draining.reactivate(out, call.reactivate_agent.agent_id.value))
+        case master.CallType.UPDATE_MAINTENANCE_SCHEDULE if call.update_maintenance_schedule is not None:
+            out.reply(event.to, *maintenance.update(out, call.update_maintenance_schedule.schedule))
+        case master.CallType.START_MAINTENANCE if call.start_maintenance is not None:
+            out.reply(event.to, *maintenance.start(out, call.start_maintenance.machines))
+        case master.CallType.STOP_MAINTENANCE if call.stop_maintenance is not None:
+            out.reply(event.to, *maintenance.stop(out, call.stop_maintenance.machines))
         case master.CallType.UPDATE_QUOTA if call.update_quota is not None:
             out.reply(event.to, *quotas.update(out, call.update_quota))
         case master.CallType.SET_QUOTA if call.set_quota is not None:

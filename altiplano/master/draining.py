@@ -24,7 +24,7 @@ Answer = tuple[int, str]
 
 def deactivate(out: Outcome, agent_id: str) -> Answer:
     """DEACTIVATE_AGENT: nothing of the agent is offered from now on.  Its tasks go on."""
-    refusal = _refusal(out.state, agent_id)
+    refusal = _refusal(out.state, agent_id) or _scheduled(out.state, agent_id)
     if refusal is not None:
         return refusal
     if agent_id not in out.state.orders:
@@ -36,7 +36,7 @@ def deactivate(out: Outcome, agent_id: str) -> Answer:
 def drain(out: Outcome, call: master.CallDrainAgent) -> Answer:
     """DRAIN_AGENT: nothing of the agent is offered, and its tasks are killed, each within the given grace."""
     agent_id = call.agent_id.value
-    refusal = _refusal(out.state, agent_id)
+    refusal = _refusal(out.state, agent_id) or _scheduled(out.state, agent_id)
     if refusal is not None:
         return refusal
     grace_s = None
@@ -113,6 +113,13 @@ def _refusal(state: MasterState, agent_id: str) -> Answer | None:
     if leaves or (agent_id not in state.agents and agent_id not in state.unreachable):
         return 400, f"Unknown agent {agent_id}"
     return None
+
+
+def _scheduled(state: MasterState, agent_id: str) -> Answer | None:
+    agent = state.agents.get(agent_id)
+    if agent is None or agent.unavailability is None:
+        return None
+    return 400, f"Agent {agent_id} is part of a maintenance schedule: take its machine out of that first"
 
 
 def _withhold(out: Outcome, agent_id: str, orders: Orders) -> None:

@@ -197,6 +197,8 @@ def _lose(out: Outcome, agent: Agent, task: Task, parting: Parting) -> None:
         case End.GONE:
             state, reason = infos.lost_state(framework, State.GONE_BY_OPERATOR), infos.gone_reason(framework)
             message = f"Agent {hostname} was marked gone by an operator"
+        case End.DOWN:
+            state, message = State.LOST, f"Agent {hostname} is removed: {parting.sentence}"
         case End.LINK:
             state, reason = State.LOST, Reason.REASON_AGENT_DISCONNECTED
             message = f"Agent {hostname} disconnected, and the framework does not checkpoint"
@@ -361,5 +363,6 @@ def drop(state: MasterState, agent_id: str) -> None:
     if agent.link is not None:
         state.by_link.pop(agent.link, None)
     state.awaited.discard(agent_id)
+    state.concerned.pop(agent_id, None)
     state.allocator.remove_agent(agent_id)
     state.counts["slave_removals"] += 1

@@ -12,9 +12,10 @@ import msgspec
 
 from altiplano.engine.core import Fact
 from altiplano.link import messages as link_messages
+from altiplano.master.machines import Plan
 from altiplano.master.reports import Reported
 from altiplano.master.standing import Orders
-from altiplano.master.state import Parting
+from altiplano.master.state import Asked, Parting
 from altiplano.model.resources import Resources
 from altiplano.model.tasks import State
 from altiplano.model.time import Instant
@@ -111,6 +112,12 @@ class OrdersGiven(Fact, frozen=True, kw_only=True):
     orders: Orders | None
 
 
+class MaintenancePlanned(Fact, frozen=True, kw_only=True):
+    """This is the maintenance that is planned and under way; there is no other."""
+
+    plan: Plan
+
+
 DURABLE = (
     EpochBegan,
     AgentAdmitted,
@@ -123,6 +130,7 @@ DURABLE = (
     WeightsSet,
     QuotasSet,
     OrdersGiven,
+    MaintenancePlanned,
 )
 
 
@@ -232,6 +240,35 @@ class EmptinessSeen(Volatile, frozen=True, kw_only=True):
     """An agent that drains was looked at: whether it has nothing left is decided."""
 
     agent_id: str
+
+
+class AgentsSwept(Volatile, frozen=True, kw_only=True):
+    """These agents with a maintenance window, the next ones, were looked at for frameworks that are to be asked."""
+
+    agent_ids: tuple[str, ...]
+
+
+class InverseMade(Volatile, frozen=True, kw_only=True):
+    """A framework is asked to leave an agent."""
+
+    agent_id: str
+    framework_id: str
+    asked: Asked
+
+
+class InverseAnswered(Volatile, frozen=True, kw_only=True):
+    """It has answered."""
+
+    agent_id: str
+    framework_id: str
+    asked: Asked
+
+
+class InverseEnded(Volatile, frozen=True, kw_only=True):
+    """It is not asked any more, and what it answered is forgotten."""
+
+    agent_id: str
+    framework_id: str
 
 
 class AgentParts(Volatile, frozen=True, kw_only=True):
@@ -505,6 +542,11 @@ AnyFact = (
     | WeightsSet
     | QuotasSet
     | OrdersGiven
+    | MaintenancePlanned
+    | AgentsSwept
+    | InverseMade
+    | InverseAnswered
+    | InverseEnded
     | EmptinessSeen
     | TimerSet
     | FrameworkSubscribed

@@ -221,6 +221,7 @@ def _message(state: MasterState, pick: Pick, offer_id: str) -> mesos.Offer:
         executor_ids=tuple(executors),
         attributes=agent.info.attributes,
         url=agent_url(agent),
+        unavailability=agent.unavailability,
         allocation_info=mesos.ResourceAllocationInfo(role=pick.role) if framework.multi_role else None,
         domain=agent.info.domain,
     )

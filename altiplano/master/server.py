@@ -37,7 +37,7 @@ from altiplano.ports.clock import Clock
 from altiplano.ports.ids import Ids
 from altiplano.ports.log import Registry
 from altiplano.wire.codec import JSON
-from altiplano.wire.messages import master, mesos, quota
+from altiplano.wire.messages import maintenance, master, mesos, quota
 
 MASTER_PREFIX = "/master"
 
@@ -112,6 +112,12 @@ class Router:
         if path.startswith("/quota/") and scope["method"] == "DELETE":
             await self._delete_quota(path.removeprefix("/quota/"), send)
             return
+        if path == "/maintenance/schedule" and scope["method"] == "POST":
+            await self._post_schedule(scope, receive, send)
+            return
+        if path in ("/machine/down", "/machine/up"):
+            await self._post_machines(scope, receive, send, down=path == "/machine/down")
+            return
         if path == "/logging/toggle":
             await _toggle_logging(scope, send)
             return
@@ -155,6 +161,28 @@ class Router:
         endpoint.require_ready(self._shell)
         gone = master.CallRemoveQuota(role=role)
         await self._operate(master.Call(type=master.CallType.REMOVE_QUOTA, remove_quota=gone), send)
+
+    async def _post_schedule(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        """The older form of UPDATE_MAINTENANCE_SCHEDULE: the schedule."""
+        endpoint.require_ready(self._shell)
+        body = await http.read_body(scope, receive, limit_bytes=endpoint.CALL_BYTES_MAX)
+        schedule = endpoint.decode(JSON, maintenance.Schedule, body, "a maintenance schedule")
+        update = master.CallUpdateMaintenanceSchedule(schedule=schedule)
+        kind = master.CallType.UPDATE_MAINTENANCE_SCHEDULE
+        await self._operate(master.Call(type=kind, update_maintenance_schedule=update), send)
+
+    async def _post_machines(self, scope: http.Scope, receive: http.Receive, send: http.Send, *, down: bool) -> None:
+        """The older forms of START_MAINTENANCE and STOP_MAINTENANCE: a list of machines."""
+        endpoint.require_ready(self._shell)
+        endpoint.require_post(scope)
+        body = b'{"machines":%b}' % (await http.read_body(scope, receive, limit_bytes=FORM_BYTES_MAX))
+        if down:
+            start = endpoint.decode(JSON, master.CallStartMaintenance, body, "a list of machines")
+            call = master.Call(type=master.CallType.START_MAINTENANCE, start_maintenance=start)
+        else:
+            stop = endpoint.decode(JSON, master.CallStopMaintenance, body, "a list of machines")
+            call = master.Call(type=master.CallType.STOP_MAINTENANCE, stop_maintenance=stop)
+        await self._operate(call, send)
 
     async def _operate(self, call: master.Call, send: http.Send) -> None:
         done = endpoint.Awaited()

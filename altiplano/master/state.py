@@ -15,12 +15,13 @@ from heapq import heappop, heappush
 import msgspec
 
 from altiplano.engine.histogram import Histogram
+from altiplano.master import machines
 from altiplano.master.allocator.allocator import Allocator
 from altiplano.master.reports import Arriving
 from altiplano.master.standing import Orders, Standing
 from altiplano.model.resources import EMPTY, Resources
 from altiplano.model.tasks import State as TaskState
-from altiplano.wire.messages import mesos, scheduler
+from altiplano.wire.messages import allocator, mesos, scheduler
 
 STATUSES_MAX = 16
 """Statuses kept of one task; the oldest go first."""
@@ -67,6 +68,8 @@ class End(Enum):
     GONE = "gone"
     LINK = "link"
     """The link broke: frameworks that do not checkpoint lose their tasks, the agent stays a member."""
+    DOWN = "down"
+    """An operator took its machine down for maintenance."""
     FORGOTTEN = "forgotten"
     """The agent came back without them, and stays a member."""
 
@@ -152,6 +155,21 @@ class Ending(msgspec.Struct, kw_only=True):
     told: set[str] = msgspec.field(default_factory=set)
 
 
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A framework was asked, on a stream, to leave an agent.  `open` while it has not answered the offer of `id`."""
+
+    id: str
+    stream: str
+    open: bool = True
+    status: allocator.InverseOfferStatusStatus = allocator.InverseOfferStatusStatus.UNKNOWN
+    at_s: float = 0.0
+    until_s: float = math.inf
+    """When it may be asked again (monotonic)."""
+
+    def may_be_repeated(self, now_s: float) -> bool:
+        return not self.open and self.until_s <= now_s
+
+
 class Agent(msgspec.Struct, kw_only=True):
     id: str
     info: mesos.AgentInfo
@@ -172,6 +190,10 @@ class Agent(msgspec.Struct, kw_only=True):
     """Frameworks whose tasks were declared lost when the link broke; the agent ends them when it returns."""
     orders: Orders | None = None
     """What operators ordered for it, if it is not to work as usual: those of `MasterState.orders`."""
+    unavailability: mesos.Unavailability | None = None
+    """When its machine will be away for maintenance, if that is planned."""
+    asked: dict[str, Asked] = msgspec.field(default_factory=dict)
+    """Frameworks that were asked to leave it for that."""
 
     @property
     def connected(self) -> bool:
@@ -315,6 +337,11 @@ class MasterState:
         self.gone: OrderedDict[str, float] = OrderedDict()
         self.orders: dict[str, Orders] = {}
         """What operators ordered for agents, members or unreachable ones, that are not to work as usual."""
+        self.plan = machines.Plan()
+        self.scheduled: Mapping[machines.Key, mesos.Unavailability] = {}
+        self.down: frozenset[machines.Key] = frozenset()
+        self.concerned: dict[str, None] = {}
+        """Agents with a maintenance window, those first that were not looked at for longest."""
         self.emptied: dict[str, None] = {}
         """Agents that drain and may have nothing left."""
         self.offers: dict[str, Offer] = {}

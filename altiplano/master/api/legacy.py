@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from altiplano.engine import http
-from altiplano.master import infos, legacy, metrics, pieces, settings, view
+from altiplano.master import infos, legacy, maintenance, metrics, pieces, settings, view
 from altiplano.master.pieces import Tree
 from altiplano.master.shell import Shell
 
@@ -37,6 +37,8 @@ class LegacyApi:
             "/tasks": lambda query: legacy.tasks(state, query),
             "/roles": lambda _: legacy.roles(state),
             "/quota": lambda _: legacy.quota(state),
+            "/maintenance/schedule": lambda _: msgspec.to_builtins(maintenance.schedule(state)),
+            "/maintenance/status": lambda _: msgspec.to_builtins(maintenance.status_of(state)),
             "/weights": lambda _: legacy.weights(state),
             "/flags": lambda _: {"flags": settings.flags(shown)},
             "/journal": self._journal,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import altiplano
 from altiplano.engine import http
 from altiplano.engine.verbosity import verbosity
-from altiplano.master import answers, infos, metrics, settings, snapshot, view
+from altiplano.master import answers, infos, maintenance, metrics, settings, snapshot, view
 from altiplano.master.api import endpoint
 from altiplano.master.pieces import Tree
 from altiplano.master.shell import Shell
@@ -89,6 +89,12 @@ class OperatorApi:
             Type.GET_ROLES: lambda: Response(type=kind.GET_ROLES, get_roles=view.get_roles(state)),
             Type.GET_WEIGHTS: lambda: Response(type=kind.GET_WEIGHTS, get_weights=view.get_weights(state)),
             Type.GET_QUOTA: lambda: Response(type=kind.GET_QUOTA, get_quota=view.get_quota(state)),
+            Type.GET_MAINTENANCE_SCHEDULE: lambda: Response(
+                type=kind.GET_MAINTENANCE_SCHEDULE, get_maintenance_schedule=maintenance.get_schedule(state)
+            ),
+            Type.GET_MAINTENANCE_STATUS: lambda: Response(
+                type=kind.GET_MAINTENANCE_STATUS, get_maintenance_status=maintenance.get_status(state)
+            ),
             Type.GET_MASTER: lambda: Response(type=kind.GET_MASTER, get_master=view.get_master(state)),
         }
 
