@@ -36,6 +36,8 @@ HEARTBEATS_MISSED_MAX = 3
 HEARTBEAT_S_DEFAULT = 15.0
 RETRY = BackOff(base_s=0.2, cap_s=15.0)
 RECONCILE_AGAIN = BackOff(base_s=10.0, cap_s=300.0)
+END_FOLLOWS_S_MAX = 5.0
+"""How long the update of an end may come after a new master's word of it."""
 KILL_AGAIN = BackOff(base_s=30.0, cap_s=300.0)
 """A kill may get lost between a master and an agent that both restart; it is harmless to ask twice."""
 
@@ -49,6 +51,8 @@ TASKS_PER_RECONCILE_MAX = 1_000
 _DAY_S = 86_400.0
 _ENDED = frozenset(state.value for state in ENDS)
 _AWAY = frozenset({mesos.TaskState.TASK_UNREACHABLE, mesos.TaskState.TASK_UNKNOWN})
+_TOLD_BY_AGENTS = frozenset({mesos.TaskState.TASK_FAILED, mesos.TaskState.TASK_KILLED})
+"""Ends of which only an update from the agent says how they came."""
 
 
 class Phase(Enum):
@@ -140,6 +144,8 @@ class Scheduler:
         self._seen: OrderedDict[str, tuple[bytes, bool]] = OrderedDict()
         self._unanswered: dict[str, str | None] = {}
         self._ask_again = RECONCILE_AGAIN
+        self._announced: dict[str, float] = {}
+        """Tasks that have ended by the master's word and whose own update is still to come, and since when."""
         self._ask_at: float | None = None
         self._leaving = False
 
@@ -562,6 +568,9 @@ class Scheduler:
         else:
             self._unanswered.pop(task_id, None)
         if status.uuid is None:
+            if self._end_follows(status, now):
+                self._ask_later(task_id, now)
+                return []
             self._forget_ended(status)
             return [Tell(event=events.Updated(cause=self._cause(), status=status)), *self._kill_if_asked(status)]
         uuid, taken = self._seen.get(task_id, (b"", False))
@@ -574,6 +583,18 @@ class Scheduler:
             self._seen.popitem(last=False)
         told = events.Updated(cause=f"update-{status.uuid.hex()}", status=status)
         return [Tell(event=told), *self._kill_if_asked(status)]
+
+    def _end_follows(self, status: mesos.TaskStatus, now: Instant) -> bool:
+        """Whether a master only repeats that a task has ended, and how it did is still on its way from the agent.
+
+        Such an answer has no exit status and no reason.  It counts when it is given once more after
+        `END_FOLLOWS_S_MAX`: by then the agent that would know better had its time.
+        """
+        task_id = status.task_id.value
+        repeated = status.reason is mesos.TaskStatusReason.REASON_RECONCILIATION and status.state in _TOLD_BY_AGENTS
+        if not repeated or task_id not in self.tasks:
+            return False
+        return now.mono_s - self._announced.setdefault(task_id, now.mono_s) < END_FOLLOWS_S_MAX
 
     def _kill_if_asked(self, status: mesos.TaskStatus) -> list[Act]:
         """Repeat a kill of a task that is told to run: a new master that did not know the task yet has dropped it."""
@@ -600,6 +621,7 @@ class Scheduler:
         if status.state.value in _ENDED:
             self.tasks.pop(status.task_id.value, None)
             self._kills.pop(status.task_id.value, None)
+            self._announced.pop(status.task_id.value, None)
 
     def _failure(self, failure: scheduler.EventFailure) -> events.SchedulerEvent | None:
         if failure.agent_id is None:

@@ -236,6 +236,37 @@ def test_every_new_subscription_reconciles_and_asks_again_until_answered() -> No
     assert asked == [["t2"]]
 
 
+def reconciled(state: mesos.TaskState) -> scheduler.Event:
+    status = mesos.TaskStatus(
+        task_id=mesos.TaskID(value="t1"), state=state, reason=mesos.TaskStatusReason.REASON_RECONCILIATION
+    )
+    return scheduler.Event(type=EventType.UPDATE, update=scheduler.EventUpdate(status=status))
+
+
+def test_a_new_master_that_knows_of_an_end_does_not_get_ahead_of_the_update_that_tells_how() -> None:
+    protocol = subscribe(tasks={"t1": "agent-1"})
+    assert protocol.received(reconciled(mesos.TaskState.TASK_FAILED), at(1)) == []
+    assert protocol.received(reconciled(mesos.TaskState.TASK_FAILED), at(1)) == [], "asked for twice at a subscription"
+    (end,) = told(protocol.received(update_event(mesos.TaskState.TASK_FAILED), at(2)), events.Updated)
+    assert end.status.uuid is not None
+
+
+def test_an_end_that_nobody_explains_counts_when_the_master_says_so_again() -> None:
+    protocol = subscribe(tasks={"t1": "agent-1"})
+    protocol.received(reconciled(mesos.TaskState.TASK_FAILED), at(1))
+    protocol.received(scheduler.Event(type=EventType.HEARTBEAT), at(9))
+    later = protocol.wake(at(16), 0.5)
+    assert [c.reconcile.tasks[0].task_id.value for c in sent(later) if c.reconcile is not None] == ["t1"]
+    acts = protocol.received(reconciled(mesos.TaskState.TASK_FAILED), at(17))
+    assert len(told(acts, events.Updated)) == 1
+    assert protocol.tasks == {}
+
+
+def test_what_only_a_master_tells_is_told_at_once() -> None:
+    protocol = subscribe(tasks={"t1": "agent-1"})
+    assert len(told(protocol.received(reconciled(mesos.TaskState.TASK_GONE), at(1)), events.Updated)) == 1
+
+
 def test_a_kill_is_repeated_after_a_new_subscription_until_the_task_has_ended() -> None:
     protocol = subscribe(tasks={"t1": "agent-1"})
     protocol.broken("gone", at(1), 0.5)
