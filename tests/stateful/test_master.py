@@ -16,7 +16,7 @@ from altiplano.master import events
 from altiplano.master.core import Core
 from altiplano.master.state import Config, MasterState, Membership
 from altiplano.model.resources import EMPTY
-from altiplano.wire.messages import master, mesos, scheduler
+from altiplano.wire.messages import maintenance, master, mesos, scheduler
 from tests.unit.master.pool import Agent, CallType, Capability, Framework, Pool, value_of
 
 WANTS = st.sampled_from(("cpus:1;mem:128", "cpus:0.5;mem:64;ports:[31000-31001]", "cpus:4;mem:1024", "cpus:99;mem:1"))
@@ -184,6 +184,41 @@ class Master(RuleBasedStateMachine):
             assert self.pool.state.framework(framework.id) is None
 
     # -- time and crashes
+
+    # -- operators
+
+    @rule(agent=agents, order=st.sampled_from(("drain", "drain_for_good", "deactivate", "reactivate")))
+    def operator_orders(self, agent: Agent, order: str) -> None:
+        """Whether it is done or refused depends on where the agent stands."""
+        named = mesos.AgentID(value=agent.id or "nobody")
+        kind = master.CallType
+        if order == "deactivate":
+            call = master.CallDeactivateAgent(agent_id=named)
+            reply = self.pool.operator(type=kind.DEACTIVATE_AGENT, deactivate_agent=call)
+        elif order == "reactivate":
+            again = master.CallReactivateAgent(agent_id=named)
+            reply = self.pool.operator(type=kind.REACTIVATE_AGENT, reactivate_agent=again)
+        else:
+            drain = master.CallDrainAgent(agent_id=named, mark_gone=order == "drain_for_good")
+            reply = self.pool.operator(type=kind.DRAIN_AGENT, drain_agent=drain)
+        assert reply.status in (200, 400, 409)
+
+    @rule(agent=agents, order=st.sampled_from(("plan", "clear", "down", "up")))
+    def operator_maintains(self, agent: Agent, order: str) -> None:
+        machine = mesos.MachineID(hostname=agent.hostname, ip="127.0.0.1")
+        kind = master.CallType
+        if order == "down":
+            start = master.CallStartMaintenance(machines=(machine,))
+            reply = self.pool.operator(type=kind.START_MAINTENANCE, start_maintenance=start)
+        elif order == "up":
+            stop = master.CallStopMaintenance(machines=(machine,))
+            reply = self.pool.operator(type=kind.STOP_MAINTENANCE, stop_maintenance=stop)
+        else:
+            when = mesos.Unavailability(start=mesos.TimeInfo(nanoseconds=1))
+            windows = (maintenance.Window(machine_ids=(machine,), unavailability=when),) if order == "plan" else ()
+            update = master.CallUpdateMaintenanceSchedule(schedule=maintenance.Schedule(windows=windows))
+            reply = self.pool.operator(type=kind.UPDATE_MAINTENANCE_SCHEDULE, update_maintenance_schedule=update)
+        assert reply.status in (200, 400)
 
     @rule(seconds=st.sampled_from((0.005, 0.05, 0.2, 3.0, 30.0)))
     def time_passes(self, seconds: float) -> None:
