@@ -305,6 +305,13 @@ def updated(draft: Draft, executor: Executor, status: mesos.TaskStatus) -> None:
             draft, executor, f"executor {executor.id} tells of task {task.id}, which has ended; it is told to kill it"
         )
         _tell_kill(draft, executor, task, None)
+    elif _is_late(draft, key, task, status):
+        # An update that failed to arrive is sent again, and what was said after it may have overtaken it.
+        _note(
+            draft,
+            executor,
+            f"executor {executor.id} tells {status.state.value} of task {key[1]} after its end; it is ignored",
+        )
     elif uuid not in executor.uuids and uuid not in draft.uuids:
         draft.uuids.add(uuid)
         ends = task is not None and task.stage is not TaskStage.ENDED and key not in draft.ended
@@ -331,6 +338,13 @@ def _was_given_up(task: Task | None) -> bool:
     if task is None or task.stage is not TaskStage.ENDED or task.status is None:
         return False
     return task.status.source is Source.SOURCE_AGENT
+
+
+def _is_late(draft: Draft, key: Key, task: Task | None, status: mesos.TaskStatus) -> bool:
+    """Whether a task's end was told before this; nothing comes behind an end."""
+    if task is None:
+        return _completed_task(draft, key) is not None
+    return (task.stage is TaskStage.ENDED or key in draft.ended) and not updates.state_of(status).ended
 
 
 def _completed_task(draft: Draft, key: Key) -> Task | None:

@@ -190,17 +190,32 @@ def test_an_update_that_comes_twice_is_told_once_and_acknowledged_twice(restart:
     assert not pool.core.state.streams
 
 
-def test_a_task_ends_by_its_executors_word_and_later_words_are_passed_on():
+def test_a_task_ends_by_its_executors_word_and_later_words_are_taken_and_not_told():
     pool = running()
     pool.update(State.TASK_FINISHED)
-    pool.update(State.TASK_RUNNING)
+    assert told(pool.update(State.TASK_RUNNING)) == ["ACKNOWLEDGED"]
     assert pool.core.state.tasks[FRAMEWORK, "t1"].state.value == "TASK_FINISHED"
-    latest = [said.latest_state for said in pool.said() if isinstance(said, messages.StatusUpdate)]
-    assert latest[-1] == "TASK_FINISHED"
-    pool.ack()
+    assert pool.states() == ["RUNNING", "FINISHED"]
     pool.ack()
     assert not pool.core.state.tasks
+    assert told(pool.update(State.TASK_RUNNING)) == ["ACKNOWLEDGED"], "also when the end was acknowledged"
+    assert pool.states() == ["RUNNING", "FINISHED"]
+    assert not pool.core.state.streams
     assert KEY in pool.core.state.executors
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_an_update_that_was_overtaken_by_the_end_of_its_task_is_not_told_behind_it(restart: bool):
+    pool = ready()
+    pool.subscribe()
+    pool.update(State.TASK_FINISHED)
+    pool.ack()
+    if restart:
+        pool = pool.again()
+    decision = pool.subscribe(status(State.TASK_RUNNING, uuid=b"b" * 16), tasks=("t1",))
+    assert "ACKNOWLEDGED" in told(decision)
+    assert not pool.core.state.streams
+    assert [state for state in pool.states() if state == "RUNNING"] == []
 
 
 def test_the_container_has_limits_for_the_executor_and_the_tasks_that_live():
