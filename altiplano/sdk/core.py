@@ -37,7 +37,7 @@ HEARTBEAT_S_DEFAULT = 15.0
 RETRY = BackOff(base_s=0.2, cap_s=15.0)
 RECONCILE_AGAIN = BackOff(base_s=10.0, cap_s=300.0)
 END_FOLLOWS_S_MAX = 60.0
-"""How long the update of an end may come after a new master's word of it: the agent may have to be started again first."""
+"""How long the update of an end may come after a new master's word of it: its agent may have to start first."""
 KILL_AGAIN = BackOff(base_s=30.0, cap_s=300.0)
 """A kill may get lost between a master and an agent that both restart; it is harmless to ask twice."""
 
