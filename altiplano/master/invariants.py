@@ -44,7 +44,8 @@ def _check_agent(state: MasterState, agent: Agent) -> None:
     offered = _sum([offer.resources for offer in agent.offers.values()])
     turn = state.allocator.turns.get(agent.id)
     member = state.allocator.members[agent.id]
-    assert agent.orders is state.orders.get(agent.id), f"{agent.id} does not know its orders"
+    if agent.membership is not Membership.LEAVING:
+        assert agent.orders is state.orders.get(agent.id), f"{agent.id} does not know its orders"
     if agent.draining and agent.connected and not agent.tasks:
         assert agent.id in state.emptied, f"{agent.id} has nothing left, and nobody looks"
     assert used == agent.used, f"{agent.id} has {agent.used} in use, its tasks {used}"
