@@ -181,3 +181,14 @@ def test_the_plan_outlives_the_master_and_a_summary_of_the_log():
     for fact in pool.core.summary():
         fresh.core.apply(fact)
     assert fresh.state.plan == pool.state.plan
+
+
+def test_an_agent_that_is_away_and_drains_goes_down_with_its_machine_and_its_orders_are_forgotten():
+    pool, agent, _, _ = with_task()
+    drain = master.CallDrainAgent(agent_id=mesos.AgentID(value=agent.id or ""))
+    assert pool.operator(type=Call.DRAIN_AGENT, drain_agent=drain).status == 200
+    agent.cut()
+    plan(pool, machine(agent))
+    assert down(pool, machine(agent)).status == 200
+    pool.run(0.5)
+    assert (pool.state.agents, pool.state.orders) == ({}, {})
