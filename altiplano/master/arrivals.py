@@ -15,7 +15,6 @@ from collections.abc import Callable, Set
 import altiplano
 from altiplano.link import messages as link_messages
 from altiplano.master import (
-    draining,
     effects,
     endings,
     facts,
@@ -23,6 +22,7 @@ from altiplano.master import (
     infos,
     machines,
     offers,
+    standing,
     tasks,
     validation,
     view,
@@ -345,7 +345,7 @@ class _Arrival:
                     for info in self.message.frameworks
                     if info.id is not None and (info.id.value in shut or self.state.is_over(info.id.value))
                 ),
-                drain=draining.order_of(self.state.orders.get(self.id)),
+                drain=standing.order_of(self.state.orders.get(self.id)),
                 altiplano_version=altiplano.__version__,
                 cause=self.out.cause,
             )

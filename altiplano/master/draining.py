@@ -10,7 +10,7 @@ from __future__ import annotations
 from altiplano.link import messages as link_messages
 from altiplano.master import agents, facts, offers
 from altiplano.master.outcome import Outcome
-from altiplano.master.standing import STEPS, Orders, Standing, standing_of
+from altiplano.master.standing import STEPS, Orders, Standing, order_of, standing_of
 from altiplano.master.state import Agent, End, MasterState
 from altiplano.wire.messages import master
 
@@ -96,13 +96,6 @@ def go_on(out: Outcome) -> None:
     out.note(f"this agent is drained: its last task is over, {seconds:.0f} s after the order", agent_id)
     if orders.mark_gone:
         agents.mark_gone(out, agent_id, None)
-
-
-def order_of(orders: Orders | None) -> link_messages.Drain | None:
-    """What an agent is told of its orders: a drained one goes on turning tasks away."""
-    if orders is None or not orders.drains:
-        return None
-    return link_messages.Drain(max_grace_s=orders.max_grace_s, mark_gone=orders.mark_gone, since_wall_s=orders.since_s)
 
 
 def _refusal(state: MasterState, agent_id: str) -> Answer | None:

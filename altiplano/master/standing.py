@@ -23,6 +23,8 @@ from types import MappingProxyType
 
 import msgspec
 
+from altiplano.link import messages as link_messages
+
 
 class Standing(Enum):
     """What an agent is to do."""
@@ -63,3 +65,10 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
 
 def standing_of(orders: Orders | None) -> Standing:
     return Standing.WORKING if orders is None else orders.standing
+
+
+def order_of(orders: Orders | None) -> link_messages.Drain | None:
+    """What an agent is told of its orders: a drained one goes on turning tasks away."""
+    if orders is None or not orders.drains:
+        return None
+    return link_messages.Drain(max_grace_s=orders.max_grace_s, mark_gone=orders.mark_gone, since_wall_s=orders.since_s)
