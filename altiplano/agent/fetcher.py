@@ -18,10 +18,12 @@ import posixpath
 import pwd
 import shutil
 import stat
+import subprocess
 import tarfile
 import zipfile
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import IO
 from urllib.parse import unquote, urlsplit
 
@@ -381,6 +383,13 @@ def _merge(source: str, target: str) -> None:
             os.replace(entry.path, place)
 
 
+def _become(identity: Identity) -> None:
+    """Give up all other rights; in the child, where nothing else runs."""
+    os.setgroups(identity.groups)
+    os.setgid(identity.gid)
+    os.setuid(identity.uid)
+
+
 async def _helper(
     identity: Identity,
     command: tuple[str, ...],
@@ -401,11 +410,10 @@ async def _helper(
             cwd=cwd,
             env=environment,
             pass_fds=pass_fds,
-            user=identity.uid,
-            group=identity.gid,
-            extra_groups=list(identity.groups),
+            # uvloop knows neither `user` nor `group`; asyncio's own loop knows this too.
+            preexec_fn=partial(_become, identity),
         )
-    except OSError as error:
+    except (OSError, subprocess.SubprocessError) as error:
         raise FetchFailed(f"{what}: {error}") from error
     try:
         async with asyncio.timeout(HELPER_S_MAX):

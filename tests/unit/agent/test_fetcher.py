@@ -8,11 +8,12 @@ import io
 import os
 import tarfile
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiohttp
 import pytest
+import uvloop
 from aiohttp import web
 
 from altiplano.agent import fetcher
@@ -259,3 +260,18 @@ async def test_a_link_planted_in_a_sandbox_leads_nowhere(server, bench, tmp_path
 async def test_an_unknown_user_is_told(bench):
     with pytest.raises(fetcher.FetchFailed, match="no user nosuchuser"):
         await bench.fetch("/etc/hostname", user="nosuchuser")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_helper_runs_as_the_user_on_every_event_loop(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def story() -> None:
+        nobody = fetcher.identity_of("nobody")
+        await fetcher._helper(
+            nobody, ("sh", "-c", f'test "$(id -u):$(id -g)" = {nobody.uid}:{nobody.gid}'), cwd="/", what="w"
+        )
+        with pytest.raises(fetcher.FetchFailed, match="as user nobody"):
+            await fetcher._helper(nobody, ("cat", "/etc/shadow"), cwd="/", what="w")
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(story())
