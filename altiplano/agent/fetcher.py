@@ -182,6 +182,11 @@ class Fetcher:
                 await _deliver(stage, directory, identity)
             except OSError as error:
                 raise FetchFailed(f"the sandbox could not be filled: {error}") from error
+            except FetchFailed:
+                raise
+            except Exception as error:  # whatever a URI or what it brings makes of us costs its task, not the agent
+                log.exception("a fetch broke", action="fetch-broke", container=container_id)
+                raise FetchFailed(f"the sandbox could not be filled: {type(error).__name__}: {error}") from error
             finally:
                 await asyncio.to_thread(shutil.rmtree, stage, True)
         return Fetched(files=len(uris), size_bytes=size_bytes)

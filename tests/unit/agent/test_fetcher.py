@@ -172,6 +172,33 @@ async def test_other_places_are_refused_with_a_sentence(bench, value, words):
         await bench.fetch(value)
 
 
+@pytest.mark.parametrize(
+    "value", ["/tmp/a\0b/file", "file:///tmp/\ud800/file", "http://[1/x", "http://127.0.0.1:99999/x"]
+)
+async def test_what_no_library_expects_costs_the_task_and_not_the_agent(bench, value):
+    with pytest.raises(fetcher.FetchFailed):
+        await bench.fetch(value)
+    with pytest.raises(fetcher.FetchFailed):
+        await bench.fetch(value, cache=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("cut.tar.gz", gzip.compress(tar())[:40]),
+        ("cut.tar.xz", b"\xfd7zXZ\x00\x00\x04garbage"),
+        ("cut.tar.bz2", b"BZh91AY&SYgarbage"),
+        ("cut.zip", b"PK\x03\x04garbage"),
+        ("cut.gz", gzip.compress(b"x" * 1000)[:-6]),
+        ("wrong.gz", gzip.compress(b"x" * 1000)[:-8] + b"\0" * 8),
+    ],
+)
+async def test_a_broken_archive_costs_its_task_with_a_sentence(server, bench, name, data):
+    server.files[name] = data
+    with pytest.raises(fetcher.FetchFailed, match=name):
+        await bench.fetch(f"{server.url}/{name}")
+
+
 async def test_nobody_answering_is_a_failure_with_a_sentence(bench):
     with pytest.raises(fetcher.FetchFailed, match="could not be downloaded"):
         await bench.fetch("http://127.0.0.1:1/x")
