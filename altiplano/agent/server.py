@@ -14,6 +14,7 @@ from altiplano.agent.api.operator import Operator
 from altiplano.agent.settings import Settings
 from altiplano.agent.shell import Agent
 from altiplano.engine import http
+from altiplano.engine.verbosity import toggle_logging
 
 PREFIX = "/slave(1)"
 OPEN_PATHS = frozenset({"/health", "/version"})
@@ -53,12 +54,14 @@ class Application:
             await post(scope, receive, send)
             return
         if path not in OPEN_PATHS:
-            self._access.check(scope, writes=False)
+            self._access.check(scope, writes=path == "/logging/toggle")
         if scope["method"] not in ("GET", "HEAD"):
             raise http.Refusal(405, "this endpoint takes GET only", headers=((b"allow", b"GET"),))
         handler = self._legacy.routes.get(path.removesuffix(".json"))
         if handler is not None:
             await handler(scope, send)
+        elif path == "/logging/toggle":
+            await toggle_logging(scope, send)
         elif path == "/metrics":
             await self._legacy.prometheus(scope, send)
         elif (found := _TASK.fullmatch(path)) is not None:

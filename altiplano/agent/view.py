@@ -16,6 +16,7 @@ from altiplano.model import values
 from altiplano.model.resources import Resources
 from altiplano.ports import launcher
 from altiplano.wire import translate
+from altiplano.wire.level import MESOS_VERSION
 from altiplano.wire.messages import agent as api
 from altiplano.wire.messages import mesos
 
@@ -165,16 +166,24 @@ def framework_json(state: State, framework_id: str) -> Json:
     }
 
 
+def version_json(node: Node) -> Json:
+    """The object of `/version`, which `/state` begins with."""
+    return {
+        "version": MESOS_VERSION,
+        "altiplano_version": node.altiplano_version,
+        "build_date": "",
+        "build_time": 0,
+        "build_user": "",
+    }
+
+
 def state_json(state: State, node: Node, *, flags: Json, started_wall_s: float, machine: Sequence[str]) -> Json:
     """The object of `/state`."""
     total = translate.resources_from(node.resources)
     busy = set(state.busy_frameworks())
     frameworks = [framework_json(state, framework_id) for framework_id in state.frameworks]
     shown: Json = {
-        "version": node.altiplano_version,
-        "build_date": "",
-        "build_time": 0,
-        "build_user": "",
+        **version_json(node),
         "start_time": started_wall_s,
         "id": state.agent_id or "",
         "pid": node.pid,

@@ -12,6 +12,9 @@ from typing import Any
 
 import structlog
 
+from altiplano.engine import http
+from altiplano.model import durations
+
 LEVEL_MAX = 3
 """The highest level that may be asked for."""
 
@@ -51,3 +54,22 @@ class Verbosity:
 
 verbosity = Verbosity()
 """That of this process: a process has one log."""
+
+
+async def toggle_logging(scope: http.Scope, send: http.Send) -> None:
+    """`?level=&duration=` sets the logging level for a while; without a level it is shown."""
+    query = http.query(scope)
+    if "level" not in query:
+        await http.respond_text(send, 200, f"{verbosity.level}\n")
+        return
+    level = query["level"]
+    if "duration" not in query:
+        raise http.Refusal(400, "say for how long: ?level=1&duration=5mins")
+    try:
+        seconds = durations.parse_s(query["duration"])
+    except ValueError as error:
+        raise http.Refusal(400, f"?duration=: {error}") from error
+    problem = verbosity.set(int(level) if level.isdecimal() and len(level) < 4 else -1, seconds)
+    if problem is not None:
+        raise http.Refusal(400, problem)
+    await http.respond(send, 200)

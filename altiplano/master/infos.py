@@ -12,11 +12,9 @@ from altiplano.master.state import Framework, MasterState, Task
 from altiplano.model import values
 from altiplano.model.tasks import State
 from altiplano.model.time import Instant
+from altiplano.wire.level import MESOS_VERSION as MESOS_VERSION
 from altiplano.wire.messages import mesos, scheduler
 from altiplano.wire.messages.fields import Message
-
-MESOS_VERSION = "1.11.0"
-"""The level of the Mesos API that is spoken.  Clients split it at the dots and want three numbers."""
 
 M = TypeVar("M", bound=Message)
 Reason = mesos.TaskStatusReason

@@ -18,7 +18,7 @@ from altiplano.engine import guard, http
 from altiplano.engine import loop as engine_loop
 from altiplano.engine.exchange import Small
 from altiplano.engine.loop import InboxFull
-from altiplano.engine.verbosity import verbosity
+from altiplano.engine.verbosity import toggle_logging
 from altiplano.kit import crash
 from altiplano.link import transport
 from altiplano.link.transport import LINK_PATH, LinkEndpoint
@@ -31,7 +31,6 @@ from altiplano.master.api.proxy import PREFIX, AgentProxy
 from altiplano.master.api.scheduler import SchedulerApi
 from altiplano.master.settings import Settings
 from altiplano.master.shell import Shell
-from altiplano.model import durations
 from altiplano.pagekit.api import InProcess
 from altiplano.ports.clock import Clock
 from altiplano.ports.ids import Ids
@@ -119,7 +118,7 @@ class Router:
             await self._post_machines(scope, receive, send, down=path == "/machine/down")
             return
         if path == "/logging/toggle":
-            await _toggle_logging(scope, send)
+            await toggle_logging(scope, send)
             return
         bare = path.removesuffix(".json")
         if self._legacy.serves(bare):
@@ -203,25 +202,6 @@ def _answering(handler: Small) -> Small:
         return True
 
     return handle
-
-
-async def _toggle_logging(scope: http.Scope, send: http.Send) -> None:
-    """`?level=&duration=` sets the logging level for a while; without a level it is shown."""
-    query = http.query(scope)
-    if "level" not in query:
-        await http.respond_text(send, 200, f"{verbosity.level}\n")
-        return
-    level = query["level"]
-    if "duration" not in query:
-        raise http.Refusal(400, "say for how long: ?level=1&duration=5mins")
-    try:
-        seconds = durations.parse_s(query["duration"])
-    except ValueError as error:
-        raise http.Refusal(400, f"?duration=: {error}") from error
-    problem = verbosity.set(int(level) if level.isdecimal() and len(level) < 4 else -1, seconds)
-    if problem is not None:
-        raise http.Refusal(400, problem)
-    await http.respond(send, 200)
 
 
 class Server:

@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 import pytest
 
+import altiplano
 from altiplano.adapters import cgroups
 from altiplano.adapters.supervisor import client as supervisor
 from altiplano.adapters.supervisor import processes
@@ -105,6 +106,14 @@ class Master:
 
     def states(self, task_id: str) -> list[str]:
         return [status.state.value.removeprefix("TASK_") for status in self.statuses.get(task_id, ())]
+
+    async def call(self, **call: object) -> object:
+        """The answer to a call of the agent API; None where there is nothing but a 200."""
+        url = f"http://{self.address}/api/v1"
+        async with aiohttp.ClientSession() as client, client.post(url, json=call) as response:
+            assert response.status == 200, await response.text()
+            body = await response.read()
+            return msgspec.json.decode(body) if body else None
 
     async def get(self, path: str) -> object:
         async with aiohttp.ClientSession() as client, client.get(f"http://{self.address}{path}") as response:
@@ -238,6 +247,20 @@ def listens(port: int) -> bool:
 def lives(pid: int) -> bool:
     seen = processes.stat(pid)
     return seen is not None and seen.state not in (b"Z", b"X")
+
+
+async def test_the_agent_tells_the_level_of_mesos_and_how_much_it_logs(master):
+    await master.start_agent()
+    for shown in (await master.get("/version"), await master.get("/state")):
+        assert shown["version"] == "1.11.0"
+        assert shown["altiplano_version"] == altiplano.__version__
+    version = (await master.call(type="GET_VERSION"))["get_version"]["version_info"]
+    assert (version["version"], version["altiplano_version"]) == ("1.11.0", altiplano.__version__)
+    wanted = {"level": 1, "duration": {"nanoseconds": 60 * 10**9}}
+    assert await master.call(type="SET_LOGGING_LEVEL", set_logging_level=wanted) is None
+    assert (await master.call(type="GET_LOGGING_LEVEL"))["get_logging_level"] == {"level": 1}
+    assert await master.get("/logging/toggle") == 1
+    assert (await master.call(type="GET_OPERATIONS"))["type"] == "GET_OPERATIONS"
 
 
 async def test_usage_story_and_files_of_a_task_are_shown(master):

@@ -61,8 +61,7 @@ class Legacy:
         await http.respond(send, 200)
 
     async def _version(self, scope: http.Scope, send: http.Send) -> None:
-        version = self._agent.node.altiplano_version
-        await _json(scope, send, {"version": version, "build_date": "", "build_time": 0, "build_user": ""})
+        await _json(scope, send, view.version_json(self._agent.node))
 
     async def _flags(self, scope: http.Scope, send: http.Send) -> None:
         await _json(scope, send, {"flags": self.flags()})

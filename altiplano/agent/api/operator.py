@@ -8,9 +8,11 @@ from altiplano.agent.api.legacy import Legacy
 from altiplano.agent.api.paths import SandboxFiles
 from altiplano.agent.shell import Agent
 from altiplano.engine import http
+from altiplano.engine.verbosity import verbosity
 from altiplano.ports.files import READ_BYTES_MAX, FileInfo
 from altiplano.wire.codec import CODECS, JSON, PROTOBUF, Codec
 from altiplano.wire.errors import WireError
+from altiplano.wire.level import MESOS_VERSION, with_own_version
 from altiplano.wire.messages import agent as api
 from altiplano.wire.messages import mesos
 
@@ -60,9 +62,12 @@ class Operator:
         await self._agent.engine.settle()
         response = await self._answer(call)
         if response is None:
-            await http.respond(send, 202)
+            await http.respond(send, 200 if call.type is Type.SET_LOGGING_LEVEL else 202)
             return
-        await http.respond(send, 200, wanted.encode(response), content_type=wanted.media_type, scope=scope)
+        answer = wanted.encode(response)
+        if response.get_version is not None and wanted is JSON:
+            answer = with_own_version(answer, self._agent.node.altiplano_version)
+        await http.respond(send, 200, answer, content_type=wanted.media_type, scope=scope)
 
     async def _answer(self, call: api.Call) -> api.Response | None:
         state = self._agent.core.state
@@ -70,7 +75,7 @@ class Operator:
             case Type.GET_HEALTH:
                 return api.Response(type=Answer.GET_HEALTH, get_health=api.ResponseGetHealth(healthy=True))
             case Type.GET_VERSION:
-                info = mesos.VersionInfo(version=self._agent.node.altiplano_version)
+                info = mesos.VersionInfo(version=MESOS_VERSION)
                 return api.Response(type=Answer.GET_VERSION, get_version=api.ResponseGetVersion(version_info=info))
             case Type.GET_FLAGS:
                 flags = tuple(mesos.Flag(name=name, value=text) for name, text in self._legacy.flags().items())
@@ -98,6 +103,17 @@ class Operator:
                 return api.Response(type=Answer.GET_AGENT, get_agent=view.drained(state, info_))
             case Type.GET_CONTAINERS:
                 return await self._containers()
+            case Type.GET_LOGGING_LEVEL:
+                level = api.ResponseGetLoggingLevel(level=verbosity.level)
+                return api.Response(type=Answer.GET_LOGGING_LEVEL, get_logging_level=level)
+            case Type.SET_LOGGING_LEVEL:
+                _set_logging_level(call)
+                return None
+            case Type.GET_OPERATIONS:
+                return api.Response(type=Answer.GET_OPERATIONS, get_operations=api.ResponseGetOperations())
+            case Type.GET_RESOURCE_PROVIDERS:
+                none = api.ResponseGetResourceProviders()
+                return api.Response(type=Answer.GET_RESOURCE_PROVIDERS, get_resource_providers=none)
             case Type.LIST_FILES:
                 return await self._list_files(call)
             case Type.READ_FILE:
@@ -150,6 +166,15 @@ class Operator:
             raise http.Refusal(404, f"Container {container_id} cannot be found")
         self._agent.kill(container_id)
         await self._agent.engine.settle()
+
+
+def _set_logging_level(call: api.Call) -> None:
+    order = call.set_logging_level
+    if order is None:
+        raise http.Refusal(400, "Failed to validate agent::Call: Expecting 'set_logging_level' to be present")
+    problem = verbosity.set(order.level, order.duration.nanoseconds / NS_PER_S)
+    if problem is not None:
+        raise http.Refusal(400, problem)
 
 
 _KINDS = {"d": 0o040000, "l": 0o120000, "-": 0o100000, "p": 0o010000, "s": 0o140000, "c": 0o020000, "b": 0o060000}

@@ -13,6 +13,7 @@ from altiplano.master.pieces import Tree
 from altiplano.master.shell import Shell
 from altiplano.master.snapshot import Snapshot
 from altiplano.wire.codec import JSON, Codec
+from altiplano.wire.level import with_own_version
 from altiplano.wire.messages import master, mesos
 
 Type = master.CallType
@@ -149,7 +150,7 @@ class OperatorApi:
     def _read(self, kind: Type, codec: Codec) -> bytes:
         response = self._reads[kind]()
         data = codec.encode(response)
-        return _with_our_version(data) if kind is Type.GET_VERSION and codec is JSON else data
+        return with_own_version(data, altiplano.__version__) if kind is Type.GET_VERSION and codec is JSON else data
 
     def _flags(self) -> master.ResponseGetFlags:
         shown = settings.flags(self._settings)
@@ -160,9 +161,3 @@ class OperatorApi:
         return master.ResponseGetMetrics(
             metrics=tuple(mesos.Metric(name=name, value=value) for name, value in snapshot.items())
         )
-
-
-def _with_our_version(data: bytes) -> bytes:
-    """GET_VERSION with a key of our own beside that of Mesos; readers skip keys they do not know."""
-    marker = b'"version_info":{'
-    return data.replace(marker, marker + b'"altiplano_version":"%b",' % altiplano.__version__.encode(), 1)
