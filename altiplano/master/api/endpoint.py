@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Generator, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -32,8 +32,13 @@ Beyond it only the long lists of a call are read, in pieces."""
 REST_BYTES_MAX = 1024 * 1024
 """What such a call may have besides its long lists."""
 
-DECODING_MAX = 1
+READING_MAX = 1
 """Large calls that are read at the same time: while a thread reads, the event loop waits for the interpreter."""
+
+REST_FACTOR = 3.0
+"""For so many times as long as a large call was read none is, so that the loop has most of the interpreter's time."""
+
+REST_S_MAX = 1.0
 
 LARGE_CALLS_BYTES_MAX = 128 * 1024 * 1024
 """What the bodies of all large calls on their way may have together."""
@@ -100,7 +105,7 @@ async def read_call(scope: http.Scope, receive: http.Receive, codec: Codec, form
         raise http.Refusal(413, f"the body is longer than {CALL_BYTES_MAX} bytes, the limit of one call")
     with room.share() as share:
         body = await http.read_body(scope, share.metered(receive), limit_bytes=CALL_BYTES_MAX)
-        async with room.decoding:
+        async with room.reading():
             return await asyncio.to_thread(large_call, codec, form, body)
 
 
@@ -122,8 +127,20 @@ class Room:
     """What large calls may take of the memory of a process."""
 
     def __init__(self) -> None:
-        self.decoding = asyncio.Semaphore(DECODING_MAX)
         self.taken_bytes = 0
+        self._reading = asyncio.Semaphore(READING_MAX)
+
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        """The turn to read a large call; the next one comes after a rest, for which nobody here waits."""
+        loop = asyncio.get_running_loop()
+        await self._reading.acquire()
+        begun_s = loop.time()
+        try:
+            yield
+        finally:
+            rest_s = min(REST_S_MAX, (loop.time() - begun_s) * REST_FACTOR)
+            loop.call_later(rest_s, self._reading.release)
 
     @contextlib.contextmanager
     def share(self) -> Iterator[Share]:
