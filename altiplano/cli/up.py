@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,6 +20,9 @@ from altiplano.cli.settings import Found
 
 if TYPE_CHECKING:
     from altiplano.cli.pool_dir import PoolDirectory
+
+END_S_MAX = 10.0
+"""How long a pool that did not start may take to be gone."""
 
 DETACH_S_MAX = 60.0
 DOWN_S_MAX = 90.0
@@ -165,13 +169,17 @@ def _detach(directory: PoolDirectory, as_json: bool) -> int:
     said = _read_to_end(reading)
     if said != b"ready\n":
         log = directory.path / "log" / "up.log"
-        last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-        why = f"{last[0].removeprefix('altiplano: ')} (more in {log})"
-        if not said and started.poll() is None and directory.locked_by_other():
+        # The last line says which process ended, the one before it why.
+        last = log.read_text(errors="replace").strip().splitlines()[-2:] or ["it said nothing"]
+        why = f"{'; '.join(line.removeprefix('altiplano: ') for line in last)} (more in {log})"
+        if said is None and directory.locked_by_other():
             raise Failure(
                 f"the pool does not work after {DETACH_S_MAX:g} s and goes on trying until 'altiplano down': {why}",
                 FAILED,
             )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            # Whoever tries again at once shall not be told that a pool runs here.
+            started.wait(END_S_MAX)
         raise Failure(f"the pool did not start: {why}", FAILED)
     record = credentials.read_up(directory.path)
     if record is not None:
@@ -182,15 +190,17 @@ def _detach(directory: PoolDirectory, as_json: bool) -> int:
     return 0
 
 
-def _read_to_end(descriptor: int) -> bytes:
-    """What is written to a pipe until it is closed, for at most DETACH_S_MAX."""
+def _read_to_end(descriptor: int) -> bytes | None:
+    """What is written to a pipe until a line ends or it is closed; None if that takes longer than DETACH_S_MAX."""
     import select
 
     data, end = b"", time.monotonic() + DETACH_S_MAX
     with os.fdopen(descriptor, "rb", buffering=0) as pipe:
         while not data.endswith(b"\n"):
             ready, _, _ = select.select([pipe], [], [], max(0.0, end - time.monotonic()))
-            part = pipe.read(100) if ready else b""
+            if not ready:
+                return None
+            part = pipe.read(100)
             if not part:
                 return data
             data += part

@@ -175,3 +175,8 @@ def test_a_state_of_another_release_ends_the_pool_with_its_sentence() -> None:
         assert done.returncode == 1
         assert "has form 99, and this program reads form 1" in done.stderr
         assert processes_of(one.directory) == []
+        detached = one.run("up", "--detach", "--port", str(one.port))
+        assert detached.returncode == 1
+        assert "has form 99, and this program reads form 1" in detached.stderr
+        assert "goes on trying" not in detached.stderr
+        assert processes_of(one.directory) == []
