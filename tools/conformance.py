@@ -18,6 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 SUITE = ROOT / "tests" / "conformance"
 LIST = ROOT / "tests" / "conformance-passing.txt"
 ADAPTER = ROOT / "tests" / "conformance.toml"
+AT_A_SHORT_BEAT = {"test_offers::test_two_offers_of_one_agent_can_be_combined"}
+"""What cannot pass at the default interval: its task ends before the next beat, says the suite's own page."""
+
 AGAIN_MAX = 3
 """So many failures are tried a second time; more are not chance."""
 
@@ -57,11 +60,23 @@ def test_path(name: str) -> str:
     return f"tests/{name.replace('::', '.py::', 1)}"
 
 
-def run(words: list[str]) -> dict[str, str]:
+def slow_adapter(directory: Path) -> Path:
+    """The adapter without the short beat that the suite asks for: masters keep their default interval."""
+    lines = [
+        'allocation_interval = ""' if line.startswith("allocation_interval") else line
+        for line in ADAPTER.read_text().replace("{dir}", str(ADAPTER.parent)).splitlines()
+    ]
+    made = directory / "conformance-slow.toml"
+    made.write_text("\n".join(lines) + "\n")
+    return made
+
+
+def run(words: list[str], *, default_interval: bool = False) -> dict[str, str]:
     """Run pytest on the suite; test id -> outcome."""
     with tempfile.TemporaryDirectory() as directory:
         report = Path(directory) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:asyncio", "--sut", f"cmd:{ADAPTER}"]
+        adapter = slow_adapter(Path(directory)) if default_interval else ADAPTER
+        command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:asyncio", "--sut", f"cmd:{adapter}"]
         command += [f"--junitxml={report}", "--timeout", "90", *words]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("ALTIPLANO_")}
         subprocess.run(command, cwd=SUITE, env=environment, check=False)
@@ -73,19 +88,26 @@ def main() -> int:
     parser.add_argument("--everything", action="store_true", help="also tests that are not listed; only reports")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("-k", dest="chosen", help="only tests whose names match, as for pytest")
+    parser.add_argument(
+        "--default-interval",
+        action="store_true",
+        help="masters allocate at their default interval, not ten times a second",
+    )
     arguments = parser.parse_args()
     must, may_skip = listed()
+    if arguments.default_interval:
+        must -= AT_A_SHORT_BEAT
     wanted = (
         [] if arguments.everything else sorted(f"tests/{n.replace('::', '.py::', 1)}" for n in must | may_skip.keys())
     )
     jobs = ["-n", str(arguments.jobs), "--dist", "loadscope"]
     choice = ["-k", arguments.chosen] if arguments.chosen else []
-    found = run([*jobs, *choice, *wanted])
+    found = run([*jobs, *choice, *wanted], default_interval=arguments.default_interval)
     again = sorted(name for name in must if found.get(name) == "failed")
     if again and len(again) <= AGAIN_MAX and not arguments.everything and not choice:
         # The suite waits for fixed times; on a machine that is busy with other things a test may run out of them.
         print(f"run once more, alone: {', '.join(again)}")
-        found |= run([test_path(name) for name in again])
+        found |= run([test_path(name) for name in again], default_interval=arguments.default_interval)
     passed = {name for name, outcome in found.items() if outcome == "passed"}
     failed = {name for name, outcome in found.items() if outcome == "failed"}
     skipped = {name for name, outcome in found.items() if outcome == "skipped"}
