@@ -43,10 +43,6 @@ def test_a_hundred_tasks_run_to_their_end(python: str, pool: foreign.Pool) -> No
     foreign.assert_all_finished_once(pool, TASKS)
 
 
-@pytest.mark.skipif(
-    not os.environ.get("ALTIPLANO_TEST_NIGHT"),
-    reason="launches whose order died with a master are told as lost too late for this test: see docs/weaknesses.md",
-)
 def test_a_hundred_tasks_run_to_their_end_although_master_and_agent_are_killed(python: str, pool: foreign.Pool) -> None:
     seed = int(os.environ.get("ALTIPLANO_SEED") or random.randrange(2**32))
     scheduler = begin(python, pool)
