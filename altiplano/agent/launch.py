@@ -248,6 +248,13 @@ def _killed_because(killing: command.Killing) -> str:
 def _kill_unlaunched(draft: Draft, task: Task, why: Why) -> None:
     """Nothing of the task runs yet: it ends here and now."""
     draft.do(effects.CancelPreparing(container_id=task.container_id))
+    killed_unstarted(draft, task, why)
+
+
+def killed_unstarted(draft: Draft, task: Task, why: Why) -> None:
+    """The end of a task whose kill was ordered and whose command never ran."""
+    if task.stage is Stage.STARTING:
+        draft.do(effects.Forget(container_id=task.container_id))
     if why is Why.REMOVED:
         end(draft, task, None, ran=False)
         return

@@ -4,7 +4,8 @@ The log says what the agent had promised; the launcher's inventory says what bec
 
 | log says                    | launcher says | then                                                     |
 |-----------------------------|---------------|----------------------------------------------------------|
-| received, starting          | nothing       | started now; after a reboot told as lost or dropped      |
+| received, starting          | nothing       | started now; if its kill was ordered told as killed,     |
+|                             |               | else after a reboot as lost or dropped                   |
 | received, starting, running | running       | taken up again                                           |
 | received, starting, running | ended         | its true end is told                                     |
 | starting                    | refused       | the failure is told                                      |
@@ -113,11 +114,14 @@ def _unknown(draft: Draft, task: Task, *, rebooted: bool) -> None:
     """The launcher has never heard of the container, or has lost it with the machine."""
     if task.stage in (Stage.RUNNING, Stage.KILLING):
         launch.gone(draft, task)
-    elif rebooted or task.killing is not None:
+    elif task.killing is not None:
+        # Whoever asked for its end is told that it was killed: that it is lost would have it launched again.
+        launch.killed_unstarted(draft, task, task.killing.why)
+    elif rebooted:
         launch.failed(
             draft,
             task,
-            "The machine or the agent was restarted before the command was started",
+            "The machine was restarted before the command was started",
             state=launch.lost_state(draft.framework(task.framework_id)),
             reason=Reason.REASON_AGENT_RESTARTED,
         )

@@ -467,9 +467,7 @@ class AgentMachine(RuleBasedStateMachine):
             if ends[0].state is mesos.TaskState.TASK_KILLED:
                 assert seen.killed
                 continue
-            if box is None:
-                assert ends[0].state is not mesos.TaskState.TASK_FINISHED, f"{name} never ran and was told finished"
-                continue
+            assert box is not None, f"{name} never ran and was told {ends[0].state}: {ends[0].message}"
             assert isinstance(box.outcome, launcher.Exited), f"{name} was told ended while it runs"
             wanted = mesos.TaskState.TASK_FINISHED if box.true_status == 0 else mesos.TaskState.TASK_FAILED
             assert ends[0].state is wanted

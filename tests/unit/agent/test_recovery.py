@@ -81,6 +81,23 @@ def test_a_task_that_was_to_be_started_is_started_under_the_same_container_id():
     assert launch.spec.container_id == old.container()
 
 
+@pytest.mark.parametrize("boot_id", [None, "boot-2"])
+def test_a_task_that_never_began_and_was_to_be_killed_is_told_as_killed(boot_id):
+    old = starting()
+    old.kill()
+    agent = old.restarted()
+    decision = agent.recover() if boot_id is None else agent.recover(boot_id=boot_id)
+    assert not of(effects.Launch, decision)
+    agent.join()
+    while agent.core.state.streams:
+        agent.ack()
+    end = agent.updates()[-1]
+    assert (end.state.value, end.reason) == (
+        "TASK_KILLED",
+        mesos.TaskStatusReason.REASON_TASK_KILLED_DURING_LAUNCH,
+    )
+
+
 @pytest.mark.parametrize(("aware", "state"), [(False, "LOST"), (True, "DROPPED")])
 def test_after_a_reboot_nothing_is_started_that_may_have_run(aware, state):
     capabilities = (Capability.PARTITION_AWARE,) if aware else ()
